@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#include "compat.h"
+
+#include "text.h"
+
+static uint64_t bits_without_protocol(const struct interface *i, const struct offer *o)
+{
+    uint64_t shown = interface_protocol_features(i, o);
+    uint64_t kept = features_close(i->device, i->on, i->on, shown);
+    return i->on & o->features & ~kept;
+}
+
+/* Without the mq protocol feature a back-end has the queues that its kind of device has at least:
+ * one (or one pair) where more are optional; for other kinds nothing is known. */
+static uint32_t queues_of(const struct interface *i, const struct offer *o)
+{
+    if ((interface_protocol_features(i, o) & BIT(PROTOCOL_MQ)) != 0) {
+        return o->queues;
+    }
+    bool optional = i->device == DEVICE_NET || i->device == DEVICE_BLK ||
+                    i->device == DEVICE_UNKNOWN;
+    return optional ? 1 : PROTOCOL_MAX_QUEUES;
+}
+
+static uint32_t mem_slots_of(const struct interface *i, const struct offer *o)
+{
+    bool by_slot = (interface_protocol_features(i, o) & BIT(PROTOCOL_CONFIGURE_MEM_SLOTS)) != 0;
+    return by_slot ? o->mem_slots : PROTOCOL_MEM_TABLE_SLOTS;
+}
+
+bool compat_check(const struct interface *i, const struct offer *o, struct gap *ret_gap)
+{
+    if (interface_is_transparent(i)) {
+        return true;
+    }
+    struct gap g = {
+        .features = i->on & ~o->features,
+        .protocol_features = i->protocol_on & ~interface_protocol_features(i, o),
+        .without_protocol = bits_without_protocol(i, o),
+        .config = i->n_pins > 0 &&
+                  (interface_protocol_features(i, o) & BIT(PROTOCOL_CONFIG)) == 0,
+    };
+    if (queues_of(i, o) < i->queues) {
+        g.queues_wanted = i->queues;
+        g.queues_offered = queues_of(i, o);
+    }
+    if (mem_slots_of(i, o) < i->mem_slots) {
+        g.mem_slots_wanted = i->mem_slots;
+        g.mem_slots_offered = mem_slots_of(i, o);
+    }
+    if (g.features == 0 && g.protocol_features == 0 && g.without_protocol == 0 &&
+        g.queues_wanted == 0 && g.mem_slots_wanted == 0 && !g.config) {
+        return true;
+    }
+    *ret_gap = g;
+    return false;
+}
+
+void gap_print(const struct gap *g, enum device_type device, char *buf, size_t len)
+{
+    struct text t = text_in(buf, len);
+    char names[1024];
+    if (g->features != 0) {
+        features_print(device, g->features, names, sizeof(names));
+        text_add_item(&t, "; ", "features ");
+        text_add(&t, "%s", names);
+    }
+    if (g->without_protocol != 0) {
+        features_print(device, g->without_protocol, names, sizeof(names));
+        text_add_item(&t, "; ", "protocol features that ");
+        text_add(&t, "%s need%s", names, (g->without_protocol & (g->without_protocol - 1)) ? "" : "s");
+    }
+    if (g->protocol_features != 0) {
+        protocol_print(g->protocol_features, names, sizeof(names));
+        text_add_item(&t, "; ", "protocol features ");
+        text_add(&t, "%s", names);
+    }
+    if (g->queues_wanted != 0) {
+        text_add_item(&t, "; ", "");
+        text_add(&t, "queues %u wanted, %u offered", g->queues_wanted, g->queues_offered);
+    }
+    if (g->mem_slots_wanted != 0) {
+        text_add_item(&t, "; ", "");
+        text_add(&t, "mem_slots %u wanted, %u offered", g->mem_slots_wanted, g->mem_slots_offered);
+    }
+    if (g->config) {
+        text_add_item(&t, "; ", "protocol feature config, without which no config field is shown");
+    }
+}

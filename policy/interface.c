@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+#include "interface.h"
+
+#include <inttypes.h>
+#include <sha2.h>
+#include <string.h>
+
+#include "text.h"
+
+bool interface_is_transparent(const struct interface *i)
+{
+    return i->host && i->on == 0 && i->off == 0 && i->front == 0 && i->protocol_on == 0 &&
+           i->protocol_off == 0 && i->queues == 0 && i->max_ring == 0 && i->mem_slots == 0 &&
+           i->n_pins == 0;
+}
+
+uint64_t interface_protocol_features(const struct interface *i, const struct offer *o)
+{
+    if (interface_is_transparent(i)) {
+        return o->protocol_features;
+    }
+    uint64_t allowed = (protocol_shown() | i->protocol_on) & ~i->protocol_off;
+    return protocol_close(o->protocol_features & allowed);
+}
+
+/* On top of `host`, what a cleared bit or protocol feature carried goes with it. A listed interface
+ * is shown as it is written; whether the back-end can serve it is compat.h's question. */
+uint64_t interface_features(const struct interface *i, const struct offer *o)
+{
+    if (interface_is_transparent(i)) {
+        return o->features;
+    }
+    uint64_t vhost = o->features & features_of_vhost();
+    if (!i->host) {
+        return i->on | vhost;
+    }
+    uint64_t kept = o->features & ~i->off & ~i->front;
+    return features_close(i->device, o->features, kept, interface_protocol_features(i, o)) | vhost;
+}
+
+static uint32_t smaller_unless_zero(uint32_t a, uint32_t b)
+{
+    return a == 0 ? b : b == 0 || a < b ? a : b;
+}
+
+uint32_t interface_queues(const struct interface *i, const struct offer *o)
+{
+    return smaller_unless_zero(i->queues, o->queues);
+}
+
+uint32_t interface_mem_slots(const struct interface *i, const struct offer *o)
+{
+    return smaller_unless_zero(i->mem_slots, o->mem_slots);
+}
+
+uint32_t interface_vrings(const struct interface *i, const struct offer *o)
+{
+    uint32_t queues = interface_queues(i, o);
+    if (queues == 0 || queues > PROTOCOL_MAX_QUEUES) {
+        return PROTOCOL_MAX_QUEUES;
+    }
+    if (i->device == DEVICE_UNKNOWN) {
+        return 2 * queues + 1;
+    }
+    if (i->device == DEVICE_NET) {
+        return 2 * queues + ((interface_features(i, o) & BIT(NET_CTRL_VQ)) != 0 ? 1 : 0);
+    }
+    return queues;
+}
+
+static void add_switch(struct text *t, const char *prefix, const char *name, const char *value)
+{
+    text_add_item(t, ",", prefix);
+    text_add(t, "%s=%s", name, value);
+}
+
+static void add_number(struct text *t, const char *prefix, const char *name, uint64_t value)
+{
+    text_add_item(t, ",", prefix);
+    text_add(t, "%s=%" PRIu64, name, value);
+}
+
+/* Rows in table order: bits that all devices share first, then the device's own. */
+static void add_features(struct text *t, const struct interface *i)
+{
+    for (size_t k = 0; k < n_feature_rows; k++) {
+        const struct feature_row *row = &feature_rows[k];
+        if (row->device != i->device && row->device != DEVICE_RING) {
+            continue;
+        }
+        uint64_t bit = BIT(row->bit);
+        if ((i->on & bit) != 0) {
+            add_switch(t, "", row->name, "on");
+        } else if ((i->front & bit) != 0) {
+            add_switch(t, "", row->name, "front");
+        } else if (i->host && (i->off & bit) != 0) {
+            add_switch(t, "", row->name, "off");
+        }
+    }
+}
+
+static void add_protocol(struct text *t, const struct interface *i)
+{
+    for (size_t k = 0; k < n_protocol_rows; k++) {
+        const struct protocol_row *row = &protocol_rows[k];
+        if ((i->protocol_on & BIT(row->bit)) != 0) {
+            add_switch(t, "protocol.", row->name, "on");
+        } else if ((i->protocol_off & BIT(row->bit)) != 0 && row->how == PROTOCOL_SHOWN) {
+            add_switch(t, "protocol.", row->name, "off");
+        }
+    }
+}
+
+void interface_canonical(const struct interface *i, char *buf, size_t len)
+{
+    struct text t = text_in(buf, len);
+    if (i->host) {
+        text_add_item(&t, ",", "host");
+    }
+    if (i->device != DEVICE_UNKNOWN) {
+        add_switch(&t, "", "device", device_name(i->device));
+    }
+    add_features(&t, i);
+    const struct {
+        const char *name;
+        uint32_t value;
+    } limits[] = { { "queues", i->queues },
+                   { "max_ring", i->max_ring },
+                   { "mem_slots", i->mem_slots } };
+    for (size_t k = 0; k < ARRAY_SIZE(limits); k++) {
+        if (limits[k].value != 0) {
+            add_number(&t, "", limits[k].name, limits[k].value);
+        }
+    }
+    add_protocol(&t, i);
+    for (size_t k = 0; k < i->n_pins; k++) {
+        add_number(&t, "config.", i->pins[k].row->name, i->pins[k].value);
+    }
+}
+
+void interface_digest(const struct interface *i, char ret_digest[static INTERFACE_DIGEST_LEN])
+{
+    char text[INTERFACE_TEXT_LEN];
+    interface_canonical(i, text, sizeof(text));
+    SHA256Data((const uint8_t *)text, strlen(text), ret_digest);
+}
+
+static uint64_t read_little_endian(const uint8_t *bytes, size_t n)
+{
+    uint64_t value = 0;
+    for (size_t k = n; k > 0; k--) {
+        value = value << 8 | bytes[k - 1];
+    }
+    return value;
+}
+
+static bool pin_belongs(const struct config_row *row, const struct interface *i, size_t config_len)
+{
+    bool valid = row->gate == CONFIG_ALWAYS_VALID || (i->on & BIT(row->gate)) != 0;
+    bool of_interface = (row->traits & (CONFIG_OF_INSTANCE | CONFIG_TEXT)) == 0;
+    return row->device == i->device && valid && of_interface &&
+           (size_t)row->offset + row->size <= config_len;
+}
+
+void interface_of_offer(enum device_type device, const struct offer *o, const uint8_t *config,
+                        size_t config_len, struct interface *ret_interface, uint64_t *ret_unnamed)
+{
+    struct interface i = { .device = device };
+    uint64_t guest = o->features & ~features_of_vhost();
+    i.on = guest & features_known(device);
+    i.queues = o->queues;
+    i.mem_slots = o->mem_slots;
+    for (size_t k = 0; k < n_config_rows && i.n_pins < INTERFACE_MAX_PINS; k++) {
+        const struct config_row *row = &config_rows[k];
+        if (pin_belongs(row, &i, config_len)) {
+            i.pins[i.n_pins++] = (struct config_pin){
+                row, read_little_endian(config + row->offset, row->size)
+            };
+        }
+    }
+    *ret_unnamed = guest & ~features_known(device);
+    *ret_interface = i;
+}
+
+/* Net back-ends offer RARP or an MTU message, block back-ends the configuration space without them.
+ * Where low bits have a name in one kind of device only, it is that one. */
+enum device_type offer_guess_device(const struct offer *o)
+{
+    uint64_t protocol = o->protocol_features;
+    uint64_t low = o->features & ~features_known(DEVICE_UNKNOWN);
+    enum device_type found = DEVICE_UNKNOWN;
+    if ((protocol & (BIT(PROTOCOL_RARP) | BIT(PROTOCOL_NET_MTU))) != 0) {
+        return DEVICE_NET;
+    }
+    if (low == 0) {
+        return DEVICE_UNKNOWN;
+    }
+    for (unsigned d = DEVICE_NET; d < N_DEVICE_TYPES; d++) {
+        bool with_config = (protocol & BIT(PROTOCOL_CONFIG)) != 0;
+        bool fits = (low & ~features_known((enum device_type)d)) == 0 &&
+                    (d != DEVICE_NET || !with_config);
+        if (fits && found != DEVICE_UNKNOWN) {
+            return DEVICE_UNKNOWN;
+        }
+        found = fits ? (enum device_type)d : found;
+    }
+    return found;
+}

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: MIT */
+#include "spec.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A word of the spec string: `key=value`, or a bare word (value NULL). Borrowed from the text. */
+struct word {
+    const char *key;
+    size_t key_len;
+    const char *value;
+    size_t value_len;
+};
+
+struct parse {
+    const char *spec;
+    struct interface *out;
+    struct spec_error *error;
+    uint64_t seen_features;
+    uint64_t seen_protocol;
+};
+
+/* Longest name of the tables, and then some. */
+#define NAME_LEN 64
+
+PRINTF_LIKE(4, 5)
+static int fail(struct parse *p, const char *word, size_t len, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(p->error->text, sizeof(p->error->text), format, args);
+    va_end(args);
+    p->error->at = (size_t)(word - p->spec);
+    p->error->word_len = len;
+    return -EINVAL;
+}
+
+/* Walks the comma-separated words; false at the end. */
+static bool next_word(const char **pos, struct word *ret_word)
+{
+    if (*pos == NULL) {
+        return false;
+    }
+    const char *start = *pos;
+    size_t len = strcspn(start, ",");
+    const char *equals = memchr(start, '=', len);
+    *ret_word = (struct word){ .key = start, .key_len = len };
+    if (equals != NULL) {
+        ret_word->key_len = (size_t)(equals - start);
+        ret_word->value = equals + 1;
+        ret_word->value_len = len - ret_word->key_len - 1;
+    }
+    *pos = start[len] == ',' ? start + len + 1 : NULL;
+    return true;
+}
+
+static bool has_prefix(const struct word *w, const char *prefix)
+{
+    return w->key_len > strlen(prefix) && memcmp(w->key, prefix, strlen(prefix)) == 0;
+}
+
+static bool key_is(const struct word *w, const char *name)
+{
+    return name_equal(name, w->key, w->key_len);
+}
+
+static bool value_is(const struct word *w, const char *value)
+{
+    return strlen(value) == w->value_len && memcmp(w->value, value, w->value_len) == 0;
+}
+
+/* ---- the nearest name, for a word that nobody knows ---- */
+
+static size_t distance(const char *a, size_t a_len, const char *b)
+{
+    size_t b_len = strlen(b);
+    size_t row[NAME_LEN + 1];
+    if (a_len > NAME_LEN || b_len > NAME_LEN) {
+        return SIZE_MAX;
+    }
+    for (size_t j = 0; j <= b_len; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; i <= a_len; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b_len; j++) {
+            size_t best = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+            diagonal = row[j];
+            best = row[j] + 1 < best ? row[j] + 1 : best;
+            row[j] = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+        }
+    }
+    return row[b_len];
+}
+
+struct nearest {
+    const char *word;
+    size_t len;
+    size_t best;
+    char name[NAME_LEN];
+};
+
+static void consider(struct nearest *n, const char *prefix, const char *name)
+{
+    char full[NAME_LEN];
+    snprintf(full, sizeof(full), "%s%s", prefix, name);
+    size_t d = distance(n->word, n->len, full);
+    if (d < n->best) {
+        n->best = d;
+        memcpy(n->name, full, sizeof(full));
+    }
+}
+
+static const char *const plain_keys[] = { "device", "queues", "max_ring", "mem_slots", "host" };
+
+/* A name that is off by at most a third of its letters counts as meant. */
+static int fail_unknown(struct parse *p, const struct word *w, const char *what)
+{
+    struct nearest n = { .word = w->key, .len = w->key_len, .best = w->key_len / 3 + 1 };
+    for (size_t i = 0; i < ARRAY_SIZE(plain_keys); i++) {
+        consider(&n, "", plain_keys[i]);
+    }
+    for (size_t i = 0; i < n_feature_rows; i++) {
+        if (feature_rows[i].how != FEATURE_VHOST) {
+            consider(&n, "", feature_rows[i].name);
+        }
+    }
+    for (size_t i = 0; i < n_protocol_rows; i++) {
+        consider(&n, "protocol.", protocol_rows[i].name);
+    }
+    for (size_t i = 0; i < n_config_rows; i++) {
+        consider(&n, "config.", config_rows[i].name);
+    }
+    if (n.name[0] != '\0') {
+        return fail(p, w->key, w->key_len, "%s (did you mean %s?)", what, n.name);
+    }
+    return fail(p, w->key, w->key_len, "%s (see vushim help spec)", what);
+}
+
+/* ---- which kind of device ---- */
+
+/* The word names something that only some kinds of device have. */
+static bool word_is_of_device(const struct word *w, enum device_type device)
+{
+    if (has_prefix(w, "config.")) {
+        return config_of_name(device, w->key + 7, w->key_len - 7) != NULL;
+    }
+    return feature_of_name(device, w->key, w->key_len) != NULL;
+}
+
+static bool word_is_common(const struct word *w)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(plain_keys); i++) {
+        if (key_is(w, plain_keys[i])) {
+            return true;
+        }
+    }
+    return w->value == NULL || has_prefix(w, "protocol.") ||
+           feature_of_name(DEVICE_UNKNOWN, w->key, w->key_len) != NULL;
+}
+
+/* A name that some device has, so that a conflict is told from a typing error. */
+static bool word_is_known(const struct word *w)
+{
+    for (unsigned d = DEVICE_NET; d < N_DEVICE_TYPES; d++) {
+        if (word_is_of_device(w, (enum device_type)d)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool device_has_all(const char *spec, enum device_type device)
+{
+    struct word w;
+    const char *pos = spec;
+    while (next_word(&pos, &w)) {
+        if (!word_is_common(&w) && !word_is_of_device(&w, device)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int device_by_key(struct parse *p, const struct word *w)
+{
+    if (w->value == NULL || !device_of_name(w->value, w->value_len, &p->out->device)) {
+        return fail(p, w->key, w->key_len,
+                    "no such kind of device (net, blk, scsi, fs, vsock, gpu, crypto or input)");
+    }
+    return 0;
+}
+
+static int find_device(struct parse *p)
+{
+    struct word w;
+    bool all_common = true;
+    const char *pos = p->spec;
+    while (next_word(&pos, &w)) {
+        if (key_is(&w, "device") && w.value != NULL) {
+            return device_by_key(p, &w);
+        }
+        if (!word_is_common(&w)) {
+            all_common = false;
+            if (!word_is_known(&w)) {
+                return fail_unknown(p, &w, "unknown name");
+            }
+        }
+    }
+    for (unsigned d = DEVICE_NET; d < N_DEVICE_TYPES && !all_common; d++) {
+        if (device_has_all(p->spec, (enum device_type)d)) {
+            p->out->device = (enum device_type)d;
+            return 0;
+        }
+    }
+    if (!all_common) {
+        return fail(p, p->spec, strlen(p->spec), "no kind of device has all these names");
+    }
+    return 0;
+}
+
+/* ---- one word each ---- */
+
+static int parse_number(struct parse *p, const struct word *w, uint64_t least, uint64_t most,
+                        uint64_t *ret_value)
+{
+    char digits[24];
+    char *end = NULL;
+    if (w->value_len == 0 || w->value_len >= sizeof(digits) || w->value[0] == '-') {
+        return fail(p, w->value, w->value_len, "not a number from %" PRIu64 " to %" PRIu64, least,
+                    most);
+    }
+    memcpy(digits, w->value, w->value_len);
+    digits[w->value_len] = '\0';
+    errno = 0;
+    uint64_t value = strtoull(digits, &end, 0);
+    if (errno != 0 || *end != '\0' || value < least || value > most ||
+        digits[0] < '0' || digits[0] > '9') {
+        return fail(p, w->value, w->value_len, "not a number from %" PRIu64 " to %" PRIu64, least,
+                    most);
+    }
+    *ret_value = value;
+    return 0;
+}
+
+static int parse_limit(struct parse *p, const struct word *w, uint32_t most, uint32_t *limit)
+{
+    uint64_t value = 0;
+    if (*limit != 0) {
+        return fail(p, w->key, w->key_len, "given twice");
+    }
+    int err = parse_number(p, w, 1, most, &value);
+    if (err == 0) {
+        *limit = (uint32_t)value;
+    }
+    return err;
+}
+
+static int parse_max_ring(struct parse *p, const struct word *w)
+{
+    int err = parse_limit(p, w, PROTOCOL_MAX_RING, &p->out->max_ring);
+    if (err == 0 && (p->out->max_ring & (p->out->max_ring - 1)) != 0) {
+        return fail(p, w->value, w->value_len, "a ring size is a power of two");
+    }
+    return err;
+}
+
+static int parse_protocol(struct parse *p, const struct word *w)
+{
+    const struct protocol_row *row = protocol_of_name(w->key + 9, w->key_len - 9);
+    if (row == NULL) {
+        return fail_unknown(p, w, "unknown protocol feature");
+    }
+    if ((p->seen_protocol & BIT(row->bit)) != 0) {
+        return fail(p, w->key, w->key_len, "given twice");
+    }
+    p->seen_protocol |= BIT(row->bit);
+    if (value_is(w, "on")) {
+        p->out->protocol_on |= BIT(row->bit);
+    } else if (value_is(w, "off")) {
+        p->out->protocol_off |= BIT(row->bit);
+    } else {
+        return fail(p, w->value, w->value_len, "not a setting of a protocol feature (on or off)");
+    }
+    return 0;
+}
+
+static int parse_config(struct parse *p, const struct word *w)
+{
+    struct interface *i = p->out;
+    const struct config_row *row = config_of_name(i->device, w->key + 7, w->key_len - 7);
+    if (row == NULL) {
+        return fail_unknown(p, w, "unknown configuration field of this kind of device");
+    }
+    if ((row->traits & CONFIG_TEXT) != 0) {
+        return fail(p, w->key, w->key_len, "this field is not a number and cannot be pinned");
+    }
+    uint64_t value = 0;
+    uint64_t most = row->size == 8 ? UINT64_MAX : BIT(8 * row->size) - 1;
+    int err = parse_number(p, w, 0, most, &value);
+    if (err < 0) {
+        return err;
+    }
+    /* Kept in table order, so that the canonical form does not depend on the user's. */
+    size_t at = 0;
+    while (at < i->n_pins && i->pins[at].row < row) {
+        at++;
+    }
+    if (at < i->n_pins && i->pins[at].row == row) {
+        return fail(p, w->key, w->key_len, "given twice");
+    }
+    assert(i->n_pins < INTERFACE_MAX_PINS);
+    memmove(&i->pins[at + 1], &i->pins[at], (i->n_pins - at) * sizeof(i->pins[0]));
+    i->pins[at] = (struct config_pin){ row, value };
+    i->n_pins++;
+    return 0;
+}
+
+static int parse_feature(struct parse *p, const struct word *w)
+{
+    struct interface *i = p->out;
+    const struct feature_row *row = feature_of_name(i->device, w->key, w->key_len);
+    if (row == NULL) {
+        return fail_unknown(p, w, "unknown name");
+    }
+    if (row->how == FEATURE_VHOST) {
+        return fail(p, w->key, w->key_len, "no guest sees this bit: it passes by itself");
+    }
+    if ((p->seen_features & BIT(row->bit)) != 0) {
+        return fail(p, w->key, w->key_len, "given twice");
+    }
+    p->seen_features |= BIT(row->bit);
+    if (value_is(w, "on")) {
+        i->on |= BIT(row->bit);
+    } else if (value_is(w, "off")) {
+        i->off |= BIT(row->bit);
+    } else if (value_is(w, "front") && row->how != FEATURE_LAYOUT) {
+        i->front |= BIT(row->bit);
+    } else if (value_is(w, "front")) {
+        return fail(p, w->value, w->value_len,
+                    "this bit changes the layout of rings or buffers: both sides need it");
+    } else {
+        return fail(p, w->value, w->value_len, "not a setting of a feature (on, off or front)");
+    }
+    return 0;
+}
+
+static int parse_word(struct parse *p, const struct word *w)
+{
+    if (w->value == NULL) {
+        return fail(p, w->key, w->key_len, "has no value (write NAME=on, NAME=off or NAME=NUMBER)");
+    }
+    if (key_is(w, "device")) {
+        return device_by_key(p, w);
+    }
+    if (key_is(w, "queues")) {
+        return parse_limit(p, w, PROTOCOL_MAX_QUEUES, &p->out->queues);
+    }
+    if (key_is(w, "mem_slots")) {
+        return parse_limit(p, w, 65535, &p->out->mem_slots);
+    }
+    if (key_is(w, "max_ring")) {
+        return parse_max_ring(p, w);
+    }
+    if (has_prefix(w, "protocol.")) {
+        return parse_protocol(p, w);
+    }
+    if (has_prefix(w, "config.")) {
+        return parse_config(p, w);
+    }
+    return parse_feature(p, w);
+}
+
+/* What a spec string withholds may be what something else in it needs. */
+static int check_contradictions(struct parse *p)
+{
+    struct interface *i = p->out;
+    char names[128];
+    uint64_t best = (protocol_shown() | i->protocol_on) & ~i->protocol_off;
+    uint64_t lost = i->on & ~features_close(i->device, i->on, i->on, protocol_close(best));
+    if (lost != 0) {
+        features_print(i->device, lost, names, sizeof(names));
+        return fail(p, p->spec, strlen(p->spec),
+                    "on, but a protocol feature that it needs is off: %s", names);
+    }
+    lost = i->protocol_on & ~protocol_close(best);
+    if (lost != 0) {
+        protocol_print(lost, names, sizeof(names));
+        return fail(p, p->spec, strlen(p->spec), "on, but another that it needs is off: protocol %s",
+                    names);
+    }
+    if (i->n_pins > 0 && (best & BIT(PROTOCOL_CONFIG)) == 0) {
+        return fail(p, p->spec, strlen(p->spec),
+                    "fields are pinned, but protocol.config is off");
+    }
+    return 0;
+}
+
+/* The first word may be a base instead of a setting. */
+static int parse_base(struct parse *p, const struct word *w)
+{
+    if (w->value != NULL) {
+        return parse_word(p, w);
+    }
+    if (key_is(w, "host")) {
+        p->out->host = true;
+        return 0;
+    }
+    return fail_unknown(p, w, w->key_len == 0 ? "empty" : "unknown profile");
+}
+
+int spec_parse(const char *spec, struct interface *ret_interface, struct spec_error *ret_error)
+{
+    struct interface out = { .device = DEVICE_UNKNOWN };
+    struct parse p = { .spec = spec, .out = &out, .error = ret_error };
+    struct word w = { .key = spec };
+    const char *pos = spec;
+    int err = find_device(&p);
+    if (err == 0 && next_word(&pos, &w)) {
+        err = parse_base(&p, &w);
+    }
+    while (err == 0 && next_word(&pos, &w)) {
+        err = w.key_len == 0 ? fail(&p, w.key, 0, "nothing between two commas")
+                             : parse_word(&p, &w);
+    }
+    if (err == 0) {
+        err = check_contradictions(&p);
+    }
+    if (err == 0) {
+        *ret_interface = out;
+    }
+    return err;
+}
