@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+#include "answers.h"
+
+#include <string.h>
+
+static bool must_come(const struct answer *a)
+{
+    return a->kind != ANSWER_MAYBE && a->kind != ANSWER_OURS;
+}
+
+static struct answer *first_maybe(struct answers *a)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        if (a->queue[i].kind == ANSWER_MAYBE) {
+            return &a->queue[i];
+        }
+    }
+    return NULL;
+}
+
+bool answers_full(const struct answers *a)
+{
+    return a->n == ANSWERS_MAX && first_maybe((struct answers *)(uintptr_t)a) == NULL;
+}
+
+/* Requests that need no answer may come in any number: equal ones in a row share an entry, and when
+ * there are too many different ones the oldest is forgotten. */
+void answers_push(struct answers *a, struct answer answer)
+{
+    struct answer *last = a->n > 0 ? &a->queue[a->n - 1] : NULL;
+    if (last != NULL && answer.kind == ANSWER_MAYBE && last->kind == ANSWER_MAYBE &&
+        last->request == answer.request) {
+        last->times += last->times < UINT32_MAX ? 1 : 0;
+        return;
+    }
+    if (a->n == ANSWERS_MAX) {
+        struct answer *forgotten = first_maybe(a);
+        assert(forgotten != NULL);
+        answers_remove(a, forgotten);
+    }
+    answer.times = 1;
+    a->queue[a->n++] = answer;
+}
+
+void answers_remove(struct answers *a, struct answer *answer)
+{
+    size_t i = (size_t)(answer - a->queue);
+    a->n--;
+    memmove(answer, answer + 1, (a->n - i) * sizeof(*answer));
+}
+
+/* An answer that has come shows that the optional ones before it never will. */
+static void take(struct answers *a, size_t i, struct answer *ret_answer)
+{
+    struct answer *hit = &a->queue[i];
+    *ret_answer = *hit;
+    if (hit->kind == ANSWER_MAYBE && hit->times > 1) {
+        hit->times--;
+    } else {
+        answers_remove(a, hit);
+    }
+    for (size_t k = i; k > 0; k--) {
+        if (a->queue[k - 1].kind == ANSWER_MAYBE) {
+            answers_remove(a, &a->queue[k - 1]);
+        }
+    }
+}
+
+enum answers_match answers_take(struct answers *a, uint32_t request, struct answer *ret_answer)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        struct answer *candidate = &a->queue[i];
+        if (candidate->kind == ANSWER_OURS) {
+            continue;
+        }
+        if (candidate->request == request) {
+            take(a, i, ret_answer);
+            return ANSWERS_MATCHED;
+        }
+        if (must_come(candidate)) {
+            *ret_answer = *candidate;
+            return ANSWERS_WRONG;
+        }
+    }
+    return ANSWERS_UNASKED;
+}
+
+struct answer *answers_ours_due(struct answers *a)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        if (a->queue[i].kind == ANSWER_OURS) {
+            return &a->queue[i];
+        }
+        if (must_come(&a->queue[i])) {
+            return NULL;
+        }
+    }
+    return NULL;
+}
+
+struct answer *answers_oldest_due(struct answers *a)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        if (must_come(&a->queue[i])) {
+            return &a->queue[i];
+        }
+    }
+    return NULL;
+}

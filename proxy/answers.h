@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What is outstanding on one wire: the answers that are due, in order. vhost-user has no sequence
+ * numbers: an answer belongs to the oldest request that has none yet, and repeats its number. An
+ * answer of our own (a refusal) takes its place in the same order. */
+#pragma once
+
+#include <ev.h>
+
+#include "message.h"
+
+/* Front-ends pipeline a few requests; one that has this many outstanding waits until the back-end
+ * has answered some. */
+#define ANSWERS_MAX 64
+
+enum answer_kind {
+    ANSWER_TO_RELAY, /* must come, goes to the requester */
+    ANSWER_TO_US,    /* must come, was asked by vushim itself */
+    ANSWER_SWALLOWED, /* must come, but was answered in the peer's place when it came too late */
+    ANSWER_MAYBE,    /* may come, goes to the requester; its absence holds nothing up */
+    ANSWER_OURS,     /* a refusal of ours that waits for its turn */
+};
+
+struct answer {
+    uint32_t request;
+    enum answer_kind kind;
+    const struct message_row *row; /* of the request; NULL when unknown */
+    uint32_t times;                /* ANSWER_MAYBE: so many requests in a row */
+    ev_tstamp since;
+    bool said_slow;
+};
+
+struct answers {
+    struct answer queue[ANSWERS_MAX];
+    size_t n;
+};
+
+enum answers_match {
+    ANSWERS_MATCHED, /* *ret_answer is the request that this answers; it is off the queue */
+    ANSWERS_UNASKED, /* nothing is outstanding */
+    ANSWERS_WRONG,   /* *ret_answer (still queued) is due first */
+};
+
+/* No room for a further request. */
+bool answers_full(const struct answers *a);
+/* Appends; there must be room. */
+void answers_push(struct answers *a, struct answer answer);
+/* Finds what an answer with this number belongs to. */
+enum answers_match answers_take(struct answers *a, uint32_t request, struct answer *ret_answer);
+/* The first answer of ours that no outstanding answer of the peer stands before; NULL if none. */
+struct answer *answers_ours_due(struct answers *a);
+void answers_remove(struct answers *a, struct answer *answer);
+/* The oldest answer that must come; NULL if none. */
+struct answer *answers_oldest_due(struct answers *a);

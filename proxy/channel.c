@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The back-end channel. The front-end hands the back-end a socket on which the back-end makes requests
+ * of its own. vushim keeps that socket and gives the back-end one end of a new pair, so that it can
+ * see, check and relay what is said there too. The wire is served independently of the main one: many
+ * back-ends wait for an answer here while the front-end waits for theirs there. */
+#include <sys/socket.h>
+
+#include "device.h"
+
+/* User-mode Linux hands over a pipe; anything but a unix stream socket is none of our business. */
+static bool is_stream_socket(int fd)
+{
+    int domain = 0;
+    int type = 0;
+    socklen_t len = sizeof(domain);
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX &&
+           getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM;
+}
+
+int channel_take(struct device *d, struct msg *m)
+{
+    int pair[2];
+    if (m->fds.n != 1 || !is_stream_socket(m->fds.fd[0])) {
+        return 0;
+    }
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+        return -errno;
+    }
+    relay_close(&d->channel);
+    side_open_take(&d->channel.responder, fdset_steal(&m->fds, 0));
+    side_open_take(&d->channel.requester, pair[0]);
+    int err = fdset_append_take(&m->fds, &pair[1], 1);
+    if (err < 0) {
+        close(pair[1]);
+        return err;
+    }
+    relay_open(&d->channel, &d->wire.rewrite, &d->record);
+    relay_update(&d->channel);
+    return 0;
+}
+
+/* Either side may close its channel while the device goes on; then the other end is closed too, as it
+ * would be without us. Anything worse ends the device's life. */
+static void channel_end(struct relay *r, struct side *side, enum ending ending, const char *detail)
+{
+    struct device *d = r->owner;
+    bool closed = ending == ENDING_LEFT || ending == ENDING_CUT;
+    if (closed && !d->closing) {
+        log_debug(d->options.name, side->name, "%s %s [%s]", ending_rows[ending].text, detail,
+                  ending_rows[ending].name);
+        relay_close(r);
+        return;
+    }
+    device_end(d, side, ending, detail);
+}
+
+static void channel_refused(struct relay *r, const char *detail)
+{
+    struct device *d = r->owner;
+    d->wire.hooks->refused(r, detail);
+}
+
+static int channel_passing(struct relay *r, const struct message_row *row, struct msg *m)
+{
+    (void)r;
+    (void)row;
+    (void)m;
+    return 0;
+}
+
+/* vushim asks nothing on the channel. */
+static void channel_answered(struct relay *r, const struct msg *answer)
+{
+    (void)r;
+    (void)answer;
+}
+
+static void channel_drained(struct relay *r)
+{
+    struct device *d = r->owner;
+    d->wire.hooks->drained(&d->wire);
+}
+
+static void channel_slow(struct relay *r, const struct answer *answer, double seconds)
+{
+    struct device *d = r->owner;
+    d->wire.hooks->slow(r, answer, seconds);
+}
+
+const struct relay_hooks channel_hooks = {
+    .end = channel_end,
+    .refused = channel_refused,
+    .passing = channel_passing,
+    .answered = channel_answered,
+    .drained = channel_drained,
+    .slow = channel_slow,
+};

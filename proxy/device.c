@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: MIT */
+#include "device.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* How long a side that reads nothing may hold up the closing of the other. */
+#define LINGER_S 1.0
+/* A life shorter than this makes the next one wait, twice as long each time. */
+#define SHORT_LIFE_S 1.0
+#define PAUSE_FIRST_S 0.05
+#define PAUSE_MOST_S 5.0
+#define DETAIL_LEN 2048
+
+static void advance(struct device *d);
+static void front_arrived(struct device *d, int fd);
+static void back_arrived(struct device *d, int fd);
+
+static bool front_is_open(const struct device *d)
+{
+    return side_is_open(&d->wire.requester);
+}
+
+static bool back_is_open(const struct device *d)
+{
+    return side_is_open(&d->wire.responder);
+}
+
+static bool is_single(const struct device *d)
+{
+    return d->options.front.kind == ENDPOINT_FD || d->options.back.kind == ENDPOINT_FD;
+}
+
+/* ---- the end of a life ---- */
+
+static void log_ending(struct device *d, const struct side *side, enum ending ending,
+                       const char *detail)
+{
+    const struct ending_row *row = &ending_rows[ending];
+    unsigned long suppressed = 0;
+    char more[64] = "";
+    d->endings[ending]++;
+    if (!log_limit_pass(&d->limits[ending], ev_now(d->loop), &suppressed)) {
+        return;
+    }
+    if (suppressed > 0) {
+        snprintf(more, sizeof(more), " (%lu like this not logged)", suppressed);
+    }
+    log_line(row->level, d->options.name, side->name, "%s%s%s after %lu messages [%s]%s", row->text,
+             detail[0] != '\0' ? ": " : "", detail, side->received, row->name, more);
+}
+
+static void forget(struct device *d)
+{
+    relay_close(&d->wire);
+    relay_close(&d->channel);
+    seeker_stop(&d->front_seeker);
+    seeker_stop(&d->back_seeker);
+    ev_timer_stop(d->loop, &d->patience);
+    ev_timer_stop(d->loop, &d->linger);
+    d->greeting = (struct greeting){ .step = GREETING_FEATURES };
+    d->asking = d->greeted = d->closing = false;
+    d->record.features_acked = d->record.protocol_acked = 0;
+    d->record.postcopy = POSTCOPY_NONE;
+    d->record.n_regions = 0;
+}
+
+static void on_pause_over(struct ev_loop *loop, ev_timer *w, int events)
+{
+    (void)loop;
+    (void)events;
+    advance(w->data);
+}
+
+/* Peers that we look for ourselves are not asked again at once when nothing comes of it: a refusal
+ * that repeats must not become a thousand connections a second. */
+static void pause_if_short(struct device *d)
+{
+    if (ev_now(d->loop) - d->life_began >= SHORT_LIFE_S) {
+        d->pause_s = 0;
+        return;
+    }
+    d->pause_s = d->pause_s == 0 ? PAUSE_FIRST_S : d->pause_s * 2;
+    d->pause_s = d->pause_s < PAUSE_MOST_S ? d->pause_s : PAUSE_MOST_S;
+    ev_timer_set(&d->pause, d->pause_s, 0);
+    ev_timer_start(d->loop, &d->pause);
+}
+
+static void next_life(struct device *d)
+{
+    forget(d);
+    if (is_single(d)) {
+        d->finished(d);
+        return;
+    }
+    pause_if_short(d);
+    if (d->next_back >= 0) {
+        back_arrived(d, steal_fd(&d->next_back));
+    }
+    if (d->next_front >= 0) {
+        front_arrived(d, steal_fd(&d->next_front));
+    }
+    advance(d);
+}
+
+static bool is_sending(const struct device *d)
+{
+    return relay_is_sending(&d->wire) || relay_is_sending(&d->channel);
+}
+
+static void on_linger_over(struct ev_loop *loop, ev_timer *w, int events)
+{
+    (void)loop;
+    (void)events;
+    next_life(w->data);
+}
+
+void device_end(struct device *d, struct side *side, enum ending ending, const char *detail)
+{
+    log_ending(d, side, ending, detail);
+    side_close(side);
+    if (!d->closing) {
+        d->closing = true;
+        relay_stop_reading(&d->wire);
+        relay_stop_reading(&d->channel);
+        ev_timer_stop(d->loop, &d->patience);
+    }
+    /* Messages that are whole in hand still go; the caller may stand in one of the sides, so the rest
+     * happens in a turn of its own. */
+    ev_timer_stop(d->loop, &d->linger);
+    ev_timer_set(&d->linger, is_sending(d) ? LINGER_S : 0, 0);
+    ev_timer_start(d->loop, &d->linger);
+}
+
+/* ---- the greeting ---- */
+
+static void refuse_back_end(struct device *d, const struct gap *gap)
+{
+    char detail[DETAIL_LEN];
+    gap_print(gap, d->options.interface.device, detail, sizeof(detail));
+    device_end(d, &d->wire.responder, ENDING_INCOMPATIBLE, detail);
+}
+
+static void greeting_over(struct device *d)
+{
+    struct gap gap = { .config = false };
+    if (!compat_check(&d->options.interface, &d->greeting.offer, &gap)) {
+        refuse_back_end(d, &gap);
+        return;
+    }
+    d->greeted = true;
+}
+
+/* Sends questions as long as there is room and no answer is due. */
+static void greet(struct device *d)
+{
+    if (interface_is_transparent(&d->options.interface)) {
+        d->greeted = true;
+        return;
+    }
+    while (!d->asking && !d->greeted && !d->closing && side_has_room(&d->wire.responder)) {
+        struct msg m = MSG_NULL;
+        int next = greeting_next(&d->greeting, &d->options.interface, &m);
+        if (next == GREETING_OVER) {
+            greeting_over(d);
+            return;
+        }
+        d->asking = next == GREETING_ASK;
+        int err = next < 0 ? next : relay_ask(&d->wire, &m, d->asking);
+        if (err < 0) {
+            device_end(d, &d->wire.responder, ending_of_frame(err), strerror(-err));
+        }
+    }
+}
+
+static void wire_answered(struct relay *r, const struct msg *answer)
+{
+    struct device *d = r->owner;
+    greeting_answer(&d->greeting, answer);
+    d->asking = false;
+    advance(d);
+}
+
+/* ---- from state to state ---- */
+
+static void begin_relay(struct device *d)
+{
+    char offered[INTERFACE_DIGEST_LEN];
+    struct rewrite w =
+        rewrite_prepare(&d->options.interface, &d->greeting.offer, &d->record);
+    unsigned long suppressed;
+    ev_timer_stop(d->loop, &d->patience);
+    d->life_began = ev_now(d->loop);
+    relay_open(&d->wire, &w, &d->record);
+    interface_digest(&d->options.interface, offered);
+    if (log_limit_pass(&d->arrivals, ev_now(d->loop), &suppressed)) {
+        log_info(d->options.name, NULL, "front-end and back-end are connected, interface %.12s%s",
+                 offered, w.transparent ? " (host: not pinned)" : "");
+    }
+}
+
+static void look_for_peers(struct device *d)
+{
+    bool front_is_sought = d->options.front.kind == ENDPOINT_CONNECT;
+    bool back_is_sought = d->options.back.kind == ENDPOINT_CONNECT;
+    bool may = !ev_is_active(&d->pause);
+    if (back_is_sought && !back_is_open(d) &&
+        (front_is_open(d) || (front_is_sought && may))) {
+        seeker_start(&d->back_seeker);
+    }
+    if (front_is_sought && !front_is_open(d) && d->greeted && may) {
+        seeker_start(&d->front_seeker);
+    }
+}
+
+static void advance(struct device *d)
+{
+    if (d->closing) {
+        return;
+    }
+    if (back_is_open(d) && !d->greeted) {
+        greet(d);
+    }
+    if (d->closing) {
+        return;
+    }
+    if (front_is_open(d) && back_is_open(d) && d->greeted && !d->wire.open) {
+        begin_relay(d);
+    }
+    relay_update(&d->wire);
+    look_for_peers(d);
+}
+
+static void on_patience_over(struct ev_loop *loop, ev_timer *w, int events)
+{
+    struct device *d = w->data;
+    char detail[DETAIL_LEN];
+    char back[256];
+    (void)loop;
+    (void)events;
+    endpoint_print(&d->options.back, back, sizeof(back));
+    if (d->asking) {
+        snprintf(detail, sizeof(detail), "%s does not answer", back);
+    } else {
+        snprintf(detail, sizeof(detail), "%s (is it running? --wait says how long to wait)", back);
+    }
+    device_end(d, &d->wire.requester, ENDING_NO_BACK_END, detail);
+}
+
+/* ---- arrivals ---- */
+
+/* Turned away: the place is taken. */
+static void turn_away(struct device *d, const struct side *place, int fd, enum ending ending)
+{
+    struct side newcomer = { .name = place->name };
+    log_ending(d, &newcomer, ending, "");
+    close(fd);
+}
+
+/* A peer may come back before we have read that it left: then it is kept for the next life, which
+ * begins as soon as what it sent before has been relayed. */
+static bool keep_for_next_life(struct device *d, const struct side *place, int *next, int fd)
+{
+    if (*next >= 0 || !(d->closing || side_hung_up(place))) {
+        return false;
+    }
+    *next = fd;
+    return true;
+}
+
+static void front_arrived(struct device *d, int fd)
+{
+    side_open_take(&d->wire.requester, fd);
+    d->life_began = ev_now(d->loop);
+    if (d->options.wait >= 0) {
+        ev_timer_set(&d->patience, d->options.wait, 0);
+        ev_timer_start(d->loop, &d->patience);
+    }
+    advance(d);
+}
+
+static void back_arrived(struct device *d, int fd)
+{
+    side_open_take(&d->wire.responder, fd);
+    d->life_began = ev_now(d->loop);
+    advance(d);
+}
+
+static void front_accepted(struct listener *l, int fd)
+{
+    struct device *d = l->owner;
+    struct side *front = &d->wire.requester;
+    if (!side_is_open(front) && !d->closing) {
+        front_arrived(d, fd);
+    } else if (!keep_for_next_life(d, front, &d->next_front, fd)) {
+        turn_away(d, front, fd, ENDING_SECOND_FRONT);
+    } else if (!d->wire.open && !d->closing) {
+        device_end(d, front, ENDING_LEFT, "while it waited for a back-end");
+    }
+}
+
+static void back_accepted(struct listener *l, int fd)
+{
+    struct device *d = l->owner;
+    struct side *back = &d->wire.responder;
+    if (!side_is_open(back) && !d->closing) {
+        back_arrived(d, fd);
+    } else if (!keep_for_next_life(d, back, &d->next_back, fd)) {
+        turn_away(d, back, fd, ENDING_SECOND_BACK);
+    }
+}
+
+static void front_found(struct seeker *s, int fd)
+{
+    front_arrived(s->owner, fd);
+}
+
+static void back_found(struct seeker *s, int fd)
+{
+    back_arrived(s->owner, fd);
+}
+
+/* ---- the main wire's hooks ---- */
+
+static void wire_end(struct relay *r, struct side *side, enum ending ending, const char *detail)
+{
+    device_end(r->owner, side, ending, detail);
+}
+
+static void wire_refused(struct relay *r, const char *detail)
+{
+    struct device *d = r->owner;
+    unsigned long suppressed;
+    d->endings[ENDING_REFUSED]++;
+    if (log_limit_pass(&d->limits[ENDING_REFUSED], ev_now(d->loop), &suppressed)) {
+        log_warn(d->options.name, r->requester.name, "was refused a message: %s [REFUSED]", detail);
+    }
+}
+
+static int wire_passing(struct relay *r, const struct message_row *row, struct msg *m)
+{
+    return (row->traits & TAKES_CHANNEL) != 0 ? channel_take(r->owner, m) : 0;
+}
+
+static void wire_drained(struct relay *r)
+{
+    struct device *d = r->owner;
+    if (!d->closing) {
+        advance(d);
+    } else if (!is_sending(d)) {
+        ev_timer_stop(d->loop, &d->linger);
+        ev_timer_set(&d->linger, 0, 0);
+        ev_timer_start(d->loop, &d->linger);
+    }
+}
+
+static void wire_slow(struct relay *r, const struct answer *answer, double seconds)
+{
+    struct device *d = r->owner;
+    char name[24];
+    log_warn(d->options.name, r->responder.name, "has not answered %s for %.0f s",
+             message_name(r->space, answer->request, name), seconds);
+}
+
+static const struct relay_hooks wire_hooks = {
+    .end = wire_end,
+    .refused = wire_refused,
+    .passing = wire_passing,
+    .answered = wire_answered,
+    .drained = wire_drained,
+    .slow = wire_slow,
+};
+
+/* ---- start and stop ---- */
+
+static void init(struct device *d, struct ev_loop *loop, const struct device_options *options,
+                 device_finished_fn *finished)
+{
+    memset(d, 0, offsetof(struct device, record));
+    d->record.n_regions = 0;
+    d->options = *options;
+    d->loop = loop;
+    d->finished = finished;
+    d->next_front = d->next_back = -1;
+    d->pause_s = 0;
+    memset(&d->arrivals, 0, sizeof(d->arrivals));
+    memset(d->limits, 0, sizeof(d->limits));
+    memset(d->endings, 0, sizeof(d->endings));
+    ev_timer_init(&d->patience, on_patience_over, 0, 0);
+    ev_timer_init(&d->linger, on_linger_over, 0, 0);
+    ev_timer_init(&d->pause, on_pause_over, 0, 0);
+    d->patience.data = d->linger.data = d->pause.data = d;
+    listener_init(&d->front_listener, loop, front_accepted, d);
+    listener_init(&d->back_listener, loop, back_accepted, d);
+    seeker_init(&d->front_seeker, loop, &options->front, options->name, "front", front_found, d);
+    seeker_init(&d->back_seeker, loop, &options->back, options->name, "back", back_found, d);
+    relay_init(&d->wire, loop, SPACE_FRONT, options->name, &d->options.interface, &wire_hooks, d);
+    relay_init(&d->channel, loop, SPACE_BACK, options->name, &d->options.interface, &channel_hooks,
+               d);
+    d->wire.slow_after = d->channel.slow_after = options->slow_after;
+    d->channel.answer_within = options->channel_answer_within;
+    forget(d);
+}
+
+static int start_listening(const struct endpoint *e, struct listener *l, char *why, size_t why_len)
+{
+    bool listens = e->kind == ENDPOINT_LISTEN || e->kind == ENDPOINT_FD_LISTENING;
+    return listens ? listener_start(l, e, why, why_len) : 0;
+}
+
+int device_start(struct device *d, struct ev_loop *loop, const struct device_options *options,
+                 device_finished_fn *finished, char *why, size_t why_len)
+{
+    init(d, loop, options, finished);
+    int err = start_listening(&options->front, &d->front_listener, why, why_len);
+    if (err == 0) {
+        err = start_listening(&options->back, &d->back_listener, why, why_len);
+    }
+    if (err < 0) {
+        device_stop(d);
+        return err;
+    }
+    if (options->back.kind == ENDPOINT_FD) {
+        back_arrived(d, options->back.fd);
+    }
+    if (options->front.kind == ENDPOINT_FD) {
+        front_arrived(d, options->front.fd);
+    }
+    advance(d);
+    return 0;
+}
+
+void device_stop(struct device *d)
+{
+    if (front_is_open(d)) {
+        log_ending(d, &d->wire.requester, ENDING_STOPPED, "");
+    }
+    ev_timer_stop(d->loop, &d->pause);
+    forget(d);
+    d->next_front = close_keep_errno(d->next_front);
+    d->next_back = close_keep_errno(d->next_back);
+    listener_stop(&d->front_listener);
+    listener_stop(&d->back_listener);
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One device: a front-end, a back-end, and what stands between them.
+ *
+ * A life begins when both sides are there and ends when either leaves; then both are closed, all that
+ * was known is forgotten, and the device waits for the next life. States follow from what is open:
+ *
+ *   front  back  greeted   what happens
+ *   no     no    -         front listens: wait for it. Front is connected to: look for the back first
+ *   yes    no    -         look for the back, at most `wait` seconds
+ *   any    yes   no        ask the back for its offer (not for plain `host`), check it
+ *   no     yes   yes       front is connected to: look for it now. Front listens: keep the back ready
+ *   yes    yes   yes       relay
+ *
+ * While `closing`, nothing is read any more and whole messages in hand are still sent. */
+#pragma once
+
+#include "greeting.h"
+#include "listener.h"
+#include "relay.h"
+#include "seeker.h"
+
+struct device_options {
+    const char *name;
+    struct endpoint front;
+    struct endpoint back;
+    struct interface interface;
+    double wait;                   /* seconds a front-end waits for a back-end; < 0: for ever */
+    double slow_after;             /* see relay.h */
+    double channel_answer_within;  /* see relay.h, for the back-end channel */
+};
+
+struct device;
+/* A device whose endpoint was a connected descriptor has come to its end. */
+typedef void device_finished_fn(struct device *d);
+
+struct device {
+    struct device_options options;
+    struct ev_loop *loop;
+    struct listener front_listener, back_listener;
+    struct seeker front_seeker, back_seeker;
+    struct relay wire;    /* front-end asks, back-end answers */
+    struct relay channel; /* back-end asks, front-end answers: SET_BACKEND_REQ_FD */
+    struct greeting greeting;
+    int next_front, next_back; /* peers kept for the next life; -1 */
+    bool asking;  /* a question of ours is outstanding */
+    bool greeted; /* greeting.offer holds, and can serve the interface */
+    bool closing;
+    struct record record;
+    ev_timer patience; /* the front-end waits for a back-end */
+    ev_timer linger;   /* closing */
+    ev_timer pause;    /* between lives that end at once */
+    ev_tstamp life_began;
+    double pause_s;
+    struct log_limit arrivals;
+    struct log_limit limits[N_ENDINGS];
+    unsigned long endings[N_ENDINGS];
+    device_finished_fn *finished;
+};
+
+/* Listens and looks for peers as the options say. 0, or -errno with a reason in `why`: nothing is left
+ * behind then. `options` is copied; its strings must outlive the device. */
+int device_start(struct device *d, struct ev_loop *loop, const struct device_options *options,
+                 device_finished_fn *finished, char *why, size_t why_len);
+/* Closes everything. */
+void device_stop(struct device *d);
+
+/* ---- for the device's other parts ---- */
+
+/* A side's connection is over: logs, closes the rest after whole messages. */
+void device_end(struct device *d, struct side *side, enum ending ending, const char *detail);
+
+/* channel.c: exchanges the front-end's socket in a SET_BACKEND_REQ_FD for one of our own, and relays
+ * between the two. 0, or -errno. What is no unix stream socket passes untouched. */
+int channel_take(struct device *d, struct msg *m);
+extern const struct relay_hooks channel_hooks;

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+#include "listener.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "log.h"
+#include "util.h"
+
+/* Peers that come while one is served are taken and turned away at once; a few may come together. */
+#define BACKLOG 16
+/* Pause after EMFILE or ENFILE: the peer waits in the queue, and no event tells when descriptors are
+ * free again. */
+#define BREATH_S 0.2
+
+static void lock_path(const struct endpoint *e, char *buf, size_t len)
+{
+    snprintf(buf, len, "%s.lock", e->path);
+}
+
+/* The lock file may be removed by its former owner between our open and our lock: then what we hold is
+ * the lock of a file that nobody else can see, and we try again. */
+static int take_lock(const struct endpoint *e, char *why, size_t why_len)
+{
+    char path[sizeof(e->path) + sizeof(".lock")];
+    lock_path(e, path, sizeof(path));
+    for (;;) {
+        CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0) {
+            int err = -errno;
+            snprintf(why, why_len, "cannot open its lock %s: %s", path, strerror(errno));
+            return err;
+        }
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+            int err = -errno;
+            snprintf(why, why_len, "another vushim has it (choose another path, or end that one)");
+            return err;
+        }
+        struct stat ours;
+        struct stat there;
+        if (fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_ino == there.st_ino) {
+            return steal_fd(&fd);
+        }
+    }
+}
+
+/* Removes a socket that nobody listens on any more. Whatever else is there stays. */
+static int clear_path(const struct endpoint *e, char *why, size_t why_len)
+{
+    struct stat st;
+    struct sockaddr_un address;
+    if (lstat(e->path, &st) < 0) {
+        return 0;
+    }
+    if (!S_ISSOCK(st.st_mode)) {
+        snprintf(why, why_len, "a file that is no socket is there (remove it, or choose another path)");
+        return -EEXIST;
+    }
+    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return -errno;
+    }
+    endpoint_address(e, &address);
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN) {
+        snprintf(why, why_len, "another process listens there (choose another path, or end that one)");
+        return -EADDRINUSE;
+    }
+    if (errno != ECONNREFUSED || unlink(e->path) < 0) {
+        int err = -errno;
+        snprintf(why, why_len, "cannot replace what is there: %s", strerror(errno));
+        return err;
+    }
+    return 0;
+}
+
+static int listen_at_path(const struct endpoint *e, char *why, size_t why_len)
+{
+    struct sockaddr_un address;
+    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    endpoint_address(e, &address);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        listen(fd, BACKLOG) < 0) {
+        int err = -errno;
+        snprintf(why, why_len, "%s", strerror(errno));
+        return err;
+    }
+    return steal_fd(&fd);
+}
+
+static void on_acceptable(struct ev_loop *loop, ev_io *w, int events)
+{
+    struct listener *l = w->data;
+    (void)events;
+    int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0) {
+        l->found(l, fd);
+        return;
+    }
+    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+        ev_io_stop(loop, w);
+        ev_timer_set(&l->breath, BREATH_S, 0);
+        ev_timer_start(loop, &l->breath);
+    }
+}
+
+static void on_breath(struct ev_loop *loop, ev_timer *w, int events)
+{
+    struct listener *l = w->data;
+    (void)events;
+    ev_io_start(loop, &l->acceptable);
+}
+
+void listener_init(struct listener *l, struct ev_loop *loop, listener_found_fn *found, void *owner)
+{
+    *l = (struct listener){
+        .fd = -1, .lock_fd = -1, .loop = loop, .found = found, .owner = owner
+    };
+    ev_init(&l->acceptable, on_acceptable);
+    ev_init(&l->breath, on_breath);
+    l->acceptable.data = l;
+    l->breath.data = l;
+}
+
+int listener_start(struct listener *l, const struct endpoint *e, char *why, size_t why_len)
+{
+    l->endpoint = *e;
+    if (e->kind == ENDPOINT_LISTEN) {
+        CLEANUP_CLOSE int lock = take_lock(e, why, why_len);
+        if (lock < 0) {
+            return lock;
+        }
+        int err = clear_path(e, why, why_len);
+        if (err < 0) {
+            return err;
+        }
+        l->fd = listen_at_path(e, why, why_len);
+        if (l->fd < 0) {
+            return l->fd;
+        }
+        l->lock_fd = steal_fd(&lock);
+        l->own_path = true;
+    } else {
+        l->fd = e->fd;
+        fcntl(l->fd, F_SETFL, fcntl(l->fd, F_GETFL) | O_NONBLOCK);
+    }
+    ev_io_set(&l->acceptable, l->fd, EV_READ);
+    ev_io_start(l->loop, &l->acceptable);
+    return 0;
+}
+
+void listener_stop(struct listener *l)
+{
+    char path[sizeof(l->endpoint.path) + sizeof(".lock")];
+    ev_io_stop(l->loop, &l->acceptable);
+    ev_timer_stop(l->loop, &l->breath);
+    l->fd = close_keep_errno(l->fd);
+    if (l->own_path) {
+        unlink(l->endpoint.path);
+        lock_path(&l->endpoint, path, sizeof(path));
+        unlink(path);
+        l->own_path = false;
+    }
+    l->lock_fd = close_keep_errno(l->lock_fd);
+}

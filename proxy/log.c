@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#include "log.h"
+
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LINE_LEN 4096
+
+static enum log_level log_most = LOG_LEVEL_INFO;
+static bool log_json;
+
+static const char *const level_names[] = { "error", "warn", "info", "debug" };
+
+void log_setup(enum log_level most, bool json)
+{
+    log_most = most;
+    log_json = json;
+}
+
+bool log_level_of_name(const char *name, enum log_level *ret_level)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(level_names); i++) {
+        if (strcmp(name, level_names[i]) == 0) {
+            *ret_level = (enum log_level)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool log_wants(enum log_level level)
+{
+    return level <= log_most;
+}
+
+static void write_json(enum log_level level, const char *device, const char *side,
+                       const char *text)
+{
+    json_t *line = json_pack("{s:s, s:s*, s:s*, s:s}", "level", level_names[level], "device",
+                             device, "side", side, "text", text);
+    char *dumped = line != NULL ? json_dumps(line, JSON_COMPACT) : NULL;
+    fprintf(stderr, "%s\n", dumped != NULL ? dumped : "{}");
+    free(dumped);
+    json_decref(line);
+}
+
+/* One write per line, so that lines of several processes do not mix. */
+static void write_text(const char *device, const char *side, const char *text)
+{
+    fprintf(stderr, "vushim: %s%s%s%s%s\n", device != NULL ? device : "",
+            device != NULL && side != NULL ? " " : "", side != NULL ? side : "",
+            device != NULL || side != NULL ? ": " : "", text);
+}
+
+void log_line(enum log_level level, const char *device, const char *side, const char *format, ...)
+{
+    int saved = errno;
+    char text[LINE_LEN];
+    va_list args;
+    if (!log_wants(level)) {
+        return;
+    }
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    if (log_json) {
+        write_json(level, device, side, text);
+    } else {
+        write_text(device, side, text);
+    }
+    errno = saved;
+}
+
+bool log_limit_pass(struct log_limit *limit, ev_tstamp now, unsigned long *ret_suppressed)
+{
+    double refilled = (now - limit->when) / LOG_REFILL_S;
+    limit->spent = refilled >= limit->spent ? 0 : limit->spent - refilled;
+    limit->when = now;
+    if (limit->spent > LOG_BURST - 1) {
+        limit->suppressed++;
+        return false;
+    }
+    limit->spent += 1;
+    *ret_suppressed = limit->suppressed;
+    limit->suppressed = 0;
+    return true;
+}

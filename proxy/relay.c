@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A message in hand passes the same stations in the same order: read, check against its row, policy
+ * (rewrite or refuse), note what is outstanding, send. One whole message is read only when the other
+ * side has room for it, so a slow reader stops its writer and nothing else. */
+#include "relay.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "print.h"
+
+#define DETAIL_LEN 2048
+
+static void end(struct relay *r, struct side *s, enum ending ending, const char *detail)
+{
+    r->hooks->end(r, s, ending, detail);
+}
+
+static void end_by_frame(struct relay *r, struct side *s, int result)
+{
+    char detail[DETAIL_LEN] = "";
+    char name[24];
+    const struct frame_reader *reader = &s->reader;
+    if (result == FRAME_CUT) {
+        if (reader->got >= sizeof(struct wire_header)) {
+            snprintf(detail, sizeof(detail), "%s: %zu of %zu bytes",
+                     message_name(r->space, reader->msg.head.request, name), reader->got,
+                     sizeof(struct wire_header) + reader->msg.head.size);
+        } else {
+            snprintf(detail, sizeof(detail), "%zu of 12 header bytes", reader->got);
+        }
+    } else if (result == FRAME_TOO_LARGE) {
+        snprintf(detail, sizeof(detail), "%s: %u bytes, limit %d",
+                 message_name(r->space, reader->msg.head.request, name), reader->msg.head.size,
+                 WIRE_MAX_PAYLOAD);
+    } else if (result == FRAME_BAD_VERSION) {
+        snprintf(detail, sizeof(detail), "header flags %#x", reader->msg.head.flags);
+    } else if (result == FRAME_FDS_LOST) {
+        snprintf(detail, sizeof(detail),
+                 "the limit of open files may be too low (ulimit -n, LimitNOFILE=)");
+    } else if (result < 0 && ending_of_frame(result) == ENDING_IO_ERROR) {
+        snprintf(detail, sizeof(detail), "%s", strerror(-result));
+    }
+    end(r, s, ending_of_frame(result), detail);
+}
+
+static void end_by_check(struct relay *r, struct side *s, const struct msg *m,
+                         const struct check_fault *fault)
+{
+    static const char *const what[] = {
+        [CHECK_BAD_FLAGS] = "undefined flag bits",
+        [CHECK_WRONG_SIZE] = "bytes of payload",
+        [CHECK_BAD_DESCRIPTORS] = "descriptors",
+        [CHECK_BAD_FIELD] = "elements or bytes announced",
+    };
+    char detail[DETAIL_LEN];
+    char name[24];
+    int n = snprintf(detail, sizeof(detail), "%s: %" PRIu64 " %s, ",
+                     message_name(r->space, m->head.request, name), fault->value,
+                     what[fault->result]);
+    if (fault->least == fault->most) {
+        snprintf(detail + n, sizeof(detail) - (size_t)n, "expected %" PRIu64, fault->most);
+    } else {
+        snprintf(detail + n, sizeof(detail) - (size_t)n, "expected %" PRIu64 " to %" PRIu64,
+                 fault->least, fault->most);
+    }
+    end(r, s, ending_of_check(fault->result), detail);
+}
+
+/* ---- what comes too late ---- */
+
+static void watch_lateness(struct relay *r)
+{
+    if (ev_is_active(&r->late) || (r->slow_after <= 0 && r->answer_within <= 0)) {
+        return;
+    }
+    bool within_first = r->answer_within > 0 &&
+                        (r->slow_after <= 0 || r->answer_within < r->slow_after);
+    ev_timer_set(&r->late, within_first ? r->answer_within : r->slow_after, 0);
+    ev_timer_start(r->loop, &r->late);
+}
+
+static void send_our_answers(struct relay *r);
+
+/* The requester gets a failure now; the responder's own answer, when it comes, is dropped. */
+static void replace_late_answer(struct relay *r, struct answer *late)
+{
+    struct answer ours = *late;
+    if (late->kind != ANSWER_TO_RELAY || answers_full(&r->answers)) {
+        return;
+    }
+    late->kind = ANSWER_SWALLOWED;
+    ours.kind = ANSWER_OURS;
+    /* Before the one it replaces, so that nothing outstanding stands before it. */
+    size_t i = (size_t)(late - r->answers.queue);
+    memmove(late + 1, late, (r->answers.n - i) * sizeof(*late));
+    r->answers.queue[i] = ours;
+    r->answers.n++;
+    send_our_answers(r);
+}
+
+static void on_late(struct ev_loop *loop, ev_timer *w, int events)
+{
+    struct relay *r = w->data;
+    struct answer *oldest = answers_oldest_due(&r->answers);
+    (void)events;
+    if (oldest == NULL) {
+        return; /* nothing outstanding: no timer, no wake-ups */
+    }
+    double age = ev_now(loop) - oldest->since;
+    double next = 3600;
+    if (r->slow_after > 0 && !oldest->said_slow) {
+        if (age >= r->slow_after) {
+            oldest->said_slow = true;
+            r->hooks->slow(r, oldest, age);
+        } else {
+            next = r->slow_after - age;
+        }
+    }
+    if (r->answer_within > 0 && oldest->kind == ANSWER_TO_RELAY) {
+        if (age >= r->answer_within) {
+            replace_late_answer(r, oldest);
+        } else if (r->answer_within - age < next) {
+            next = r->answer_within - age;
+        }
+    }
+    if (side_is_open(&r->responder)) {
+        ev_timer_set(&r->late, next < 0.001 ? 0.001 : next, 0);
+        ev_timer_start(loop, &r->late);
+    }
+}
+
+/* ---- requests ---- */
+
+/* A failed acknowledgement, in its turn among the answers. */
+static void send_our_answers(struct relay *r)
+{
+    struct answer *due;
+    while (side_has_room(&r->requester) && (due = answers_ours_due(&r->answers)) != NULL) {
+        uint64_t failure = 1;
+        struct msg m = MSG_NULL;
+        int err = msg_make(due->request, WIRE_REPLY, &failure, sizeof(failure), &m);
+        answers_remove(&r->answers, due);
+        if (err == 0) {
+            err = side_send(&r->requester, &m);
+        }
+        if (err < 0) {
+            end_by_frame(r, &r->requester, err);
+            return;
+        }
+    }
+}
+
+static void refuse(struct relay *r, const struct message_row *row, struct msg *m,
+                   const struct verdict *v)
+{
+    char reason[DETAIL_LEN / 2];
+    char detail[DETAIL_LEN];
+    bool by_ack = record_can_refuse(r->record, row, m);
+    verdict_print(v, r->rewrite.interface->device, reason, sizeof(reason));
+    snprintf(detail, sizeof(detail), "%s: %s", row->name, reason);
+    r->n_refused++;
+    if (!by_ack) {
+        end(r, &r->requester, ENDING_REFUSED, detail);
+        return;
+    }
+    answers_push(&r->answers, (struct answer){ .request = m->head.request,
+                                               .kind = ANSWER_OURS,
+                                               .row = row,
+                                               .since = ev_now(r->loop) });
+    r->hooks->refused(r, detail);
+    send_our_answers(r);
+}
+
+/* Numbers of the back-end channel that were reused count only once what they belong to has been
+ * negotiated (messages.def). */
+static const struct message_row *row_of(const struct relay *r, const struct msg *m)
+{
+    const struct message_row *row = message_row(r->space, m->head.request);
+    if (row != NULL && r->space == SPACE_BACK &&
+        !record_gate_open(row, r->record->features_acked, r->record->protocol_acked)) {
+        return NULL;
+    }
+    return row;
+}
+
+static enum answer_kind kind_of(enum expect expect)
+{
+    return expect == EXPECT_ANSWER ? ANSWER_TO_RELAY : ANSWER_MAYBE;
+}
+
+static void note_outstanding(struct relay *r, const struct message_row *row, const struct msg *m)
+{
+    enum expect expect = record_expects(r->record, row, m);
+    if (expect == EXPECT_NOTHING) {
+        return;
+    }
+    answers_push(&r->answers, (struct answer){ .request = m->head.request,
+                                               .kind = kind_of(expect),
+                                               .row = row,
+                                               .since = ev_now(r->loop) });
+    if (expect == EXPECT_ANSWER) {
+        watch_lateness(r);
+    }
+}
+
+/* The request has passed: both ends of the wire are told, the record first. */
+static void pass_request(struct relay *r, const struct message_row *row, struct msg *m)
+{
+    int err = 0;
+    note_outstanding(r, row, m);
+    if (row != NULL) {
+        if (r->space == SPACE_FRONT) {
+            record_request(r->record, row, m);
+        }
+        err = r->hooks->passing(r, row, m);
+    }
+    if (err == 0) {
+        err = side_send(&r->responder, m);
+    }
+    if (err < 0) {
+        end_by_frame(r, &r->responder, err);
+    }
+}
+
+static void log_message(const struct relay *r, const struct side *from, const struct msg *m)
+{
+    char text[DETAIL_LEN];
+    if (log_wants(LOG_LEVEL_DEBUG)) {
+        message_print(r->space, r->rewrite.interface->device, m, text, sizeof(text));
+        log_debug(r->device, from->name, "%s", text);
+    }
+}
+
+static void take_request(struct relay *r, struct msg *m)
+{
+    const struct message_row *row = row_of(r, m);
+    struct check_fault fault = check_message(row, false, m);
+    log_message(r, &r->requester, m);
+    r->n_requests++;
+    if (msg_is_reply(m)) {
+        char name[24];
+        end(r, &r->requester, ENDING_NOT_A_REQUEST, message_name(r->space, m->head.request, name));
+        return;
+    }
+    if (fault.result != CHECK_OK) {
+        end_by_check(r, &r->requester, m, &fault);
+        return;
+    }
+    struct verdict v = { .kind = VERDICT_PASS };
+    if (row != NULL) {
+        v = rewrite_request(&r->rewrite, row, m);
+    }
+    if (v.kind == VERDICT_PASS) {
+        pass_request(r, row, m);
+    } else {
+        refuse(r, row, m, &v);
+    }
+}
+
+/* ---- answers ---- */
+
+static void end_by_match(struct relay *r, enum answers_match match, const struct msg *m,
+                         const struct answer *due)
+{
+    char detail[DETAIL_LEN];
+    char name[24];
+    char due_name[24];
+    const char *got = message_name(r->space, m->head.request, name);
+    if (match == ANSWERS_UNASKED) {
+        end(r, &r->responder, ENDING_UNASKED_REPLY, got);
+        return;
+    }
+    snprintf(detail, sizeof(detail), "%s, due is %s", got,
+             message_name(r->space, due->request, due_name));
+    end(r, &r->responder, ENDING_WRONG_REPLY, detail);
+}
+
+static void pass_answer(struct relay *r, const struct answer *to, struct msg *m)
+{
+    struct verdict v = { .kind = VERDICT_PASS };
+    if (to->row != NULL) {
+        v = rewrite_answer(&r->rewrite, to->row, m);
+    }
+    if (v.kind != VERDICT_PASS) {
+        char reason[DETAIL_LEN / 2];
+        char detail[DETAIL_LEN];
+        verdict_print(&v, r->rewrite.interface->device, reason, sizeof(reason));
+        snprintf(detail, sizeof(detail), "answer to %s: %s", to->row->name, reason);
+        end(r, &r->responder,
+            v.kind == VERDICT_INCOMPATIBLE ? ENDING_INCOMPATIBLE : ENDING_REFUSED, detail);
+        return;
+    }
+    r->n_answers++;
+    int err = side_send(&r->requester, m);
+    if (err < 0) {
+        end_by_frame(r, &r->requester, err);
+    }
+}
+
+static void take_answer(struct relay *r, struct msg *m)
+{
+    struct answer to = { .row = NULL };
+    log_message(r, &r->responder, m);
+    if (!msg_is_reply(m)) {
+        char name[24];
+        end(r, &r->responder, ENDING_NOT_A_REPLY, message_name(r->space, m->head.request, name));
+        return;
+    }
+    enum answers_match match = answers_take(&r->answers, m->head.request, &to);
+    if (match != ANSWERS_MATCHED) {
+        end_by_match(r, match, m, &to);
+        return;
+    }
+    struct check_fault fault = check_message(to.row, true, m);
+    if (fault.result != CHECK_OK) {
+        end_by_check(r, &r->responder, m, &fault);
+    } else if (to.kind == ANSWER_TO_US) {
+        r->hooks->answered(r, m);
+    } else if (to.kind != ANSWER_SWALLOWED) {
+        pass_answer(r, &to, m);
+    }
+}
+
+/* ---- events ---- */
+
+static void on_readable(struct side *s, void *owner)
+{
+    struct relay *r = owner;
+    struct msg m = MSG_NULL;
+    int result = side_read(s, &m);
+    if (result == FRAME_OK) {
+        if (s == &r->requester) {
+            take_request(r, &m);
+        } else {
+            take_answer(r, &m);
+        }
+        msg_clear(&m);
+        send_our_answers(r);
+    } else if (result != FRAME_AGAIN) {
+        end_by_frame(r, s, result);
+    }
+    relay_update(r);
+}
+
+static void on_writable(struct side *s, void *owner)
+{
+    struct relay *r = owner;
+    int err = side_flush(s);
+    if (err < 0) {
+        end_by_frame(r, s, err);
+    } else {
+        send_our_answers(r);
+        r->hooks->drained(r);
+    }
+    relay_update(r);
+}
+
+static const char *const side_names[][2] = {
+    [SPACE_FRONT] = { "front", "back" },
+    [SPACE_BACK] = { "back channel", "front channel" },
+};
+
+void relay_init(struct relay *r, struct ev_loop *loop, enum wire_space space, const char *device,
+                const struct interface *interface, const struct relay_hooks *hooks, void *owner)
+{
+    *r = (struct relay){ .space = space,
+                         .device = device,
+                         .rewrite = { .interface = interface },
+                         .hooks = hooks,
+                         .owner = owner,
+                         .loop = loop };
+    side_init(&r->requester, loop, side_names[space][0], on_readable, on_writable, r);
+    side_init(&r->responder, loop, side_names[space][1], on_readable, on_writable, r);
+    ev_init(&r->late, on_late);
+    r->late.data = r;
+}
+
+void relay_open(struct relay *r, const struct rewrite *w, struct record *record)
+{
+    r->rewrite = *w;
+    r->record = record;
+    r->open = true;
+}
+
+int relay_ask(struct relay *r, struct msg *m, bool has_answer)
+{
+    if (has_answer) {
+        answers_push(&r->answers, (struct answer){ .request = m->head.request,
+                                                   .kind = ANSWER_TO_US,
+                                                   .row = message_row(r->space, m->head.request),
+                                                   .since = ev_now(r->loop) });
+        watch_lateness(r);
+    }
+    return side_send(&r->responder, m);
+}
+
+void relay_update(struct relay *r)
+{
+    if (r->stopped) {
+        return;
+    }
+    bool request = r->open && side_has_room(&r->responder) && !answers_full(&r->answers);
+    bool answer = !side_is_open(&r->requester) || side_has_room(&r->requester);
+    side_want_read(&r->requester, request);
+    side_want_read(&r->responder, answer);
+}
+
+void relay_stop_reading(struct relay *r)
+{
+    r->stopped = true;
+    side_want_read(&r->requester, false);
+    side_want_read(&r->responder, false);
+}
+
+bool relay_is_sending(const struct relay *r)
+{
+    return r->requester.writer.busy || r->responder.writer.busy;
+}
+
+void relay_close(struct relay *r)
+{
+    side_close(&r->requester);
+    side_close(&r->responder);
+    ev_timer_stop(r->loop, &r->late);
+    r->answers.n = 0;
+    r->open = r->stopped = false;
+    r->n_requests = r->n_answers = r->n_refused = 0;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One wire: the side whose requests travel on it and the side that answers. The main socket is one
+ * (front-end asks, back-end answers), the back-end channel another (the reverse); the code is the
+ * same. The two directions of a wire, and two wires, never wait for each other. */
+#pragma once
+
+#include "answers.h"
+#include "endings.h"
+#include "rewrite.h"
+#include "side.h"
+
+struct relay;
+
+/* What a wire needs of the device it belongs to. */
+struct relay_hooks {
+    /* A side's connection is over; `detail` (may be "") says more. Both sides of the wire may be
+     * closed when it returns. */
+    void (*end)(struct relay *r, struct side *side, enum ending ending, const char *detail);
+    /* A request was refused and the connection stays. */
+    void (*refused)(struct relay *r, const char *detail);
+    /* A request of the requester is about to be passed on: the device may exchange descriptors.
+     * 0, or -errno to drop the connection. */
+    int (*passing)(struct relay *r, const struct message_row *row, struct msg *m);
+    /* The answer to a question of relay_ask(). */
+    void (*answered)(struct relay *r, const struct msg *answer);
+    /* A side has taken what was in hand: there is room again. */
+    void (*drained)(struct relay *r);
+    /* An answer is overdue, `said_slow` was false so far. */
+    void (*slow)(struct relay *r, const struct answer *answer, double seconds);
+};
+
+struct relay {
+    enum wire_space space;
+    const char *device; /* name, for the log */
+    bool open;    /* requests are relayed; until then they wait in the socket */
+    bool stopped; /* nothing more is read; what is in hand may still go */
+    struct side requester;
+    struct side responder;
+    struct answers answers;
+    struct rewrite rewrite;
+    struct record *record;
+    const struct relay_hooks *hooks;
+    void *owner;
+    double slow_after;    /* seconds until a late answer is said, 0: never */
+    double answer_within; /* seconds until a late ack is replaced by a failure of ours, 0: never */
+    ev_timer late;
+    struct ev_loop *loop;
+    unsigned long n_requests, n_answers, n_refused;
+};
+
+void relay_init(struct relay *r, struct ev_loop *loop, enum wire_space space, const char *device,
+                const struct interface *interface, const struct relay_hooks *hooks, void *owner);
+/* From here on requests are relayed under these rules. */
+void relay_open(struct relay *r, const struct rewrite *w, struct record *record);
+/* Sends a question of vushim's own (taken) to the responder. */
+int relay_ask(struct relay *r, struct msg *m, bool has_answer);
+/* Brings the watchers in line with what can be read now. To be called after any change. */
+void relay_update(struct relay *r);
+/* Stops reading for good; what is in hand may still be sent. */
+void relay_stop_reading(struct relay *r);
+/* A whole message is still on its way out. */
+bool relay_is_sending(const struct relay *r);
+void relay_close(struct relay *r);

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#include "run.h"
+
+#include <signal.h>
+#include <string.h>
+
+static void on_signal(struct ev_loop *loop, ev_signal *w, int events)
+{
+    (void)w;
+    (void)events;
+    ev_break(loop, EVBREAK_ALL);
+}
+
+static void on_finished(struct device *d)
+{
+    ev_break(d->loop, EVBREAK_ALL);
+}
+
+static void announce(const struct device_options *options)
+{
+    char front[256];
+    char back[256];
+    char spec[INTERFACE_TEXT_LEN];
+    endpoint_print(&options->front, front, sizeof(front));
+    endpoint_print(&options->back, back, sizeof(back));
+    interface_canonical(&options->interface, spec, sizeof(spec));
+    log_info(options->name, NULL, "ready: front %s, back %s, profile %s", front, back, spec);
+}
+
+/* The record keeps its size whatever it holds, so it lives in static memory: pages that are never
+ * touched cost nothing. */
+static struct device device;
+
+int run(const struct device_options *options)
+{
+    char why[256];
+    ev_signal terminate;
+    ev_signal interrupt;
+    /* epoll, whatever LIBEV_FLAGS says: other back-ends of libev copy descriptors. */
+    struct ev_loop *loop = ev_default_loop(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    if (loop == NULL) {
+        log_error(options->name, NULL, "cannot make an event loop: %s", strerror(errno));
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    ev_signal_init(&terminate, on_signal, SIGTERM);
+    ev_signal_init(&interrupt, on_signal, SIGINT);
+    ev_signal_start(loop, &terminate);
+    ev_signal_start(loop, &interrupt);
+    int err = device_start(&device, loop, options, on_finished, why, sizeof(why));
+    if (err < 0) {
+        log_error(options->name, NULL, "cannot start: %s", why);
+        return 2;
+    }
+    announce(options);
+    ev_run(loop, 0);
+    device_stop(&device);
+    ev_loop_destroy(loop);
+    return 0;
+}

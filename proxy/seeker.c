@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+#include "seeker.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+
+#include "log.h"
+#include "util.h"
+
+/* Tries are this close together at first; a file that nobody listens on for PATIENCE_S seconds is
+ * probably stale, and is then asked once in DELAY_MOST_S seconds. */
+#define DELAY_FIRST_S 0.001
+#define DELAY_SHORT_S 0.02
+#define PATIENCE_S 10.0
+#define DELAY_MOST_S 1.0
+
+static void seek(struct seeker *s);
+
+static int try_connect(const struct endpoint *e)
+{
+    struct sockaddr_un address;
+    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    endpoint_address(e, &address);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        return -errno;
+    }
+    return steal_fd(&fd);
+}
+
+/* Watches the nearest folder on the way to the path that exists. */
+static void watch_folder(struct seeker *s)
+{
+    char folder[sizeof(s->endpoint.path) + 2];
+    snprintf(folder, sizeof(folder), "%s%s", s->endpoint.path[0] == '/' ? "" : "./",
+             s->endpoint.path);
+    if (s->watch >= 0) {
+        inotify_rm_watch(s->inotify_fd, s->watch);
+    }
+    do {
+        char *slash = strrchr(folder, '/');
+        if (slash == folder || slash == NULL) {
+            snprintf(folder, sizeof(folder), "%s", slash == NULL ? "." : "/");
+            s->watch = inotify_add_watch(s->inotify_fd, folder, IN_CREATE | IN_MOVED_TO);
+            return;
+        }
+        *slash = '\0';
+        s->watch = inotify_add_watch(s->inotify_fd, folder,
+                                     IN_CREATE | IN_MOVED_TO | IN_ATTRIB | IN_DELETE_SELF |
+                                         IN_MOVE_SELF | IN_ONLYDIR);
+    } while (s->watch < 0 && (errno == ENOENT || errno == ENOTDIR));
+}
+
+static void retry_later(struct seeker *s)
+{
+    bool patient = ev_now(s->loop) - s->since < PATIENCE_S;
+    double most = patient ? DELAY_SHORT_S : DELAY_MOST_S;
+    ev_timer_set(&s->again, s->delay < most ? s->delay : most, 0);
+    ev_timer_start(s->loop, &s->again);
+    s->delay = s->delay * 2 < most ? s->delay * 2 : most;
+}
+
+static void say_once(struct seeker *s, int err)
+{
+    if (err != s->said) {
+        log_info(s->device, s->side, "waits for %s: %s", s->endpoint.path, strerror(err));
+        s->said = err;
+    }
+}
+
+static void seek(struct seeker *s)
+{
+    int fd = try_connect(&s->endpoint);
+    if (fd >= 0) {
+        seeker_stop(s);
+        s->found(s, fd);
+        return;
+    }
+    say_once(s, -fd);
+    if (fd == -ENOENT || fd == -ENOTDIR) {
+        /* Watch first, then look again: the file may have come in between. */
+        watch_folder(s);
+        if (s->watch < 0 || access(s->endpoint.path, F_OK) == 0) {
+            retry_later(s);
+        }
+        return;
+    }
+    retry_later(s);
+}
+
+static void on_changed(struct ev_loop *loop, ev_io *w, int events)
+{
+    struct seeker *s = w->data;
+    char buf[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+    (void)events;
+    while (read(s->inotify_fd, buf, sizeof(buf)) > 0) {
+    }
+    /* Something came or went; which, the next try tells. */
+    s->since = ev_now(loop);
+    s->delay = DELAY_FIRST_S;
+    ev_timer_stop(loop, &s->again);
+    seek(s);
+}
+
+static void on_again(struct ev_loop *loop, ev_timer *w, int events)
+{
+    (void)loop;
+    (void)events;
+    seek(w->data);
+}
+
+void seeker_init(struct seeker *s, struct ev_loop *loop, const struct endpoint *e,
+                 const char *device, const char *side, seeker_found_fn *found, void *owner)
+{
+    *s = (struct seeker){ .endpoint = *e,
+                          .loop = loop,
+                          .inotify_fd = -1,
+                          .watch = -1,
+                          .device = device,
+                          .side = side,
+                          .found = found,
+                          .owner = owner };
+    ev_init(&s->changed, on_changed);
+    ev_init(&s->again, on_again);
+    s->changed.data = s;
+    s->again.data = s;
+}
+
+void seeker_start(struct seeker *s)
+{
+    if (s->active) {
+        return;
+    }
+    s->active = true;
+    s->since = ev_now(s->loop);
+    s->delay = DELAY_FIRST_S;
+    s->said = 0;
+    s->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (s->inotify_fd >= 0) {
+        ev_io_set(&s->changed, s->inotify_fd, EV_READ);
+        ev_io_start(s->loop, &s->changed);
+        watch_folder(s);
+    }
+    seek(s);
+}
+
+void seeker_stop(struct seeker *s)
+{
+    ev_io_stop(s->loop, &s->changed);
+    ev_timer_stop(s->loop, &s->again);
+    s->inotify_fd = close_keep_errno(s->inotify_fd);
+    s->watch = -1;
+    s->active = false;
+}
