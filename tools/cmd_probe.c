@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "prober.h"
+
+#define TIMEOUT_S 5.0
+
+/* An offer and what follows from it, ready to be shown. */
+struct finding {
+    struct probe probe;
+    struct interface interface;
+    uint64_t unnamed;
+    bool guessed;
+    char spec[INTERFACE_TEXT_LEN];
+    char digest[INTERFACE_DIGEST_LEN];
+};
+
+static uint64_t field_value(const struct finding *f, const struct config_row *row)
+{
+    uint64_t value = 0;
+    for (size_t k = row->size; k > 0; k--) {
+        value = value << 8 | f->probe.config[row->offset + k - 1];
+    }
+    return value;
+}
+
+/* A field that this device has and that the offered features make valid. */
+static bool field_shown(const struct finding *f, const struct config_row *row)
+{
+    bool valid = row->gate == CONFIG_ALWAYS_VALID ||
+                 (f->probe.offer.features & BIT(row->gate)) != 0;
+    return row->device == f->interface.device && valid && (row->traits & CONFIG_TEXT) == 0 &&
+           (size_t)row->offset + row->size <= f->probe.config_len;
+}
+
+static void print_text(const struct finding *f, const char *endpoint)
+{
+    char names[2048];
+    const struct offer *o = &f->probe.offer;
+    enum device_type device = f->interface.device;
+    printf("back-end           %s\n", endpoint);
+    if (device == DEVICE_UNKNOWN) {
+        puts("device             not told by the protocol (--device NAME names its bits)");
+    } else {
+        printf("device             %s%s\n", device_name(device),
+               f->guessed ? " (guessed from the offer; --device NAME says otherwise)" : "");
+    }
+    features_print(device, o->features, names, sizeof(names));
+    printf("features           %s\n", names);
+    protocol_print(o->protocol_features, names, sizeof(names));
+    printf("protocol features  %s\n", names);
+    if (o->queues != 0) {
+        printf("queues             %u\n", o->queues);
+    }
+    if (o->mem_slots != 0) {
+        printf("mem_slots          %u\n", o->mem_slots);
+    }
+    for (size_t i = 0; i < n_config_rows; i++) {
+        if (field_shown(f, &config_rows[i])) {
+            printf("config             %s=%" PRIu64 "\n", config_rows[i].name,
+                   field_value(f, &config_rows[i]));
+        }
+    }
+    if (f->unnamed != 0) {
+        features_print(device, f->unnamed, names, sizeof(names));
+        printf("without a name     %s (a pinned interface hides them)\n", names);
+    }
+    printf("spec               %s\n", f->spec);
+    printf("digest             %s\n", f->digest);
+}
+
+static json_t *names_of_features(enum device_type device, uint64_t bits)
+{
+    json_t *names = json_array();
+    for (unsigned bit = 0; bit < 64; bit++) {
+        const struct feature_row *row = feature_of_bit(device, bit);
+        if ((bits & BIT(bit)) != 0) {
+            json_array_append_new(names, row != NULL ? json_string(row->name)
+                                                     : json_sprintf("bit %u", bit));
+        }
+    }
+    return names;
+}
+
+static json_t *names_of_protocol(uint64_t bits)
+{
+    json_t *names = json_array();
+    for (unsigned bit = 0; bit < 64; bit++) {
+        const struct protocol_row *row = protocol_of_bit(bit);
+        if ((bits & BIT(bit)) != 0) {
+            json_array_append_new(names, row != NULL ? json_string(row->name)
+                                                     : json_sprintf("bit %u", bit));
+        }
+    }
+    return names;
+}
+
+static json_t *config_json(const struct finding *f)
+{
+    json_t *config = json_object();
+    for (size_t i = 0; i < n_config_rows; i++) {
+        if (field_shown(f, &config_rows[i])) {
+            json_object_set_new(config, config_rows[i].name,
+                                json_integer((json_int_t)field_value(f, &config_rows[i])));
+        }
+    }
+    return config;
+}
+
+static void print_json(const struct finding *f, const char *endpoint)
+{
+    const struct offer *o = &f->probe.offer;
+    char features[24];
+    char protocol[24];
+    snprintf(features, sizeof(features), "%#" PRIx64, o->features);
+    snprintf(protocol, sizeof(protocol), "%#" PRIx64, o->protocol_features);
+    json_t *out = json_pack(
+        "{s:s, s:s, s:b, s:o, s:s, s:o, s:s, s:o, s:s, s:s}", "back_end", endpoint, "device",
+        device_name(f->interface.device), "device_guessed", f->guessed, "features",
+        names_of_features(f->interface.device, o->features), "features_bits", features,
+        "protocol_features", names_of_protocol(o->protocol_features), "protocol_features_bits",
+        protocol, "config", config_json(f), "spec", f->spec, "digest", f->digest);
+    if (o->queues != 0) {
+        json_object_set_new(out, "queues", json_integer(o->queues));
+    }
+    if (o->mem_slots != 0) {
+        json_object_set_new(out, "mem_slots", json_integer(o->mem_slots));
+    }
+    char *text = json_dumps(out, JSON_INDENT(2));
+    puts(text != NULL ? text : "{}");
+    free(text);
+    json_decref(out);
+}
+
+static void conclude(struct finding *f, enum device_type device)
+{
+    f->guessed = device == DEVICE_UNKNOWN;
+    if (f->guessed) {
+        device = offer_guess_device(&f->probe.offer);
+    }
+    interface_of_offer(device, &f->probe.offer, f->probe.config, f->probe.config_len,
+                       &f->interface, &f->unnamed);
+    interface_canonical(&f->interface, f->spec, sizeof(f->spec));
+    interface_digest(&f->interface, f->digest);
+}
+
+int cmd_probe(const struct command *command, int argc, char **argv)
+{
+    bool json = false;
+    const char *device_text = NULL;
+    double timeout = TIMEOUT_S;
+    const char *word = NULL;
+    size_t n_words = 0;
+    enum device_type device = DEVICE_UNKNOWN;
+    struct endpoint endpoint;
+    struct finding finding = { .guessed = false };
+    char why[256];
+    const struct option_row rows[] = {
+        { "device", "NAME", "kind of device: net, blk, scsi, fs, vsock, gpu, crypto, input",
+          OPTION_TEXT, false, &device_text },
+        { "timeout", "SECONDS", "how long the answers may take in all (default 5)", OPTION_SECONDS,
+          false, &timeout },
+        { "json", NULL, "as JSON", OPTION_FLAG, false, &json },
+    };
+    switch (options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, &word, 1, &n_words)) {
+    case OPTIONS_HELP:
+        return 0;
+    case OPTIONS_BAD:
+        return 2;
+    case OPTIONS_OK:
+        break;
+    }
+    if (n_words == 0) {
+        return usage_error("probe: say which back-end: vushim probe PATH");
+    }
+    if (!endpoint_parse(word, ENDPOINT_CONNECT, &endpoint, why, sizeof(why))) {
+        return usage_error("probe: %s: %s", word, why);
+    }
+    if (endpoint.kind != ENDPOINT_CONNECT && endpoint.kind != ENDPOINT_FD) {
+        return usage_error("probe: %s: a probe connects (write connect:PATH or fd:N)", word);
+    }
+    if (device_text != NULL && !device_of_name(device_text, strlen(device_text), &device)) {
+        return usage_error("probe: --device %s: no such kind of device", device_text);
+    }
+    int err = prober_run(&endpoint, timeout, &finding.probe, why, sizeof(why));
+    if (err < 0) {
+        return usage_error("probe: %s: %s", word, why);
+    }
+    conclude(&finding, device);
+    if (json) {
+        print_json(&finding, word);
+    } else {
+        print_text(&finding, word);
+    }
+    return 0;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+#include "util.h"
+
+static int cmd_help(const struct command *command, int argc, char **argv);
+
+static const char spec_notes[] =
+    "SPEC is one of\n"
+    "  host                          whatever the back-end offers, unpinned\n"
+    "  host,mq=off                   the same with changes\n"
+    "  mrg_rxbuf=on,max_ring=256     the whole interface: what is not listed is off\n"
+    "made of\n"
+    "  FEATURE=on|off|front          a virtio feature by QEMU's property name; front: the front-end\n"
+    "                                implements it, the back-end never hears of it\n"
+    "  queues=N max_ring=N mem_slots=N\n"
+    "  protocol.FEATURE=on|off       a vhost-user protocol feature that is required or withheld\n"
+    "  config.FIELD=N                a field of the configuration space\n"
+    "  device=net|blk|...            where names are looked up; without it, in the first kind of\n"
+    "                                device that has all of them";
+
+static const char probe_notes[] =
+    "Connecting is not without effect. A live DPDK, Open vSwitch or SPDK socket creates a device for\n"
+    "each connection. Many daemons (qemu-storage-daemon, virtiofsd) serve only one client: a probe\n"
+    "waits behind a running one, and some end when their first client leaves. Probe a back-end that\n"
+    "is not in use.";
+
+static const struct command commands[] = {
+    { "run", "--front EP --back EP", "Stands between a front-end (QEMU) and a back-end.", spec_notes,
+      cmd_run },
+    { "probe", "EP", "Shows what a back-end offers, and the spec string that pins exactly this.",
+      probe_notes, cmd_probe },
+    { "profile", "show SPEC", "Shows what a spec string means: canonical form, digest, features.",
+      spec_notes, cmd_profile },
+    { "help", "[COMMAND|spec]", "Shows this list, or the help of a command.", NULL, cmd_help },
+};
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        if (strcmp(commands[i].name, name) == 0) {
+            return &commands[i];
+        }
+    }
+    return NULL;
+}
+
+static void print_commands(FILE *to)
+{
+    fprintf(to, "usage: vushim COMMAND ...\n\n");
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    }
+    fprintf(to, "\nvushim COMMAND --help says more. vushim --version prints the version.\n"
+                "Exit status: 0 yes or done, 1 no, 2 error.\n");
+}
+
+static int cmd_help(const struct command *command, int argc, char **argv)
+{
+    char help[] = "--help";
+    char *help_argv[] = { help };
+    (void)command;
+    if (argc == 0) {
+        print_commands(stdout);
+        return 0;
+    }
+    if (strcmp(argv[0], "spec") == 0) {
+        puts(spec_notes);
+        return 0;
+    }
+    const struct command *of = find_command(argv[0]);
+    if (of == NULL || of->run == cmd_help) {
+        print_commands(stdout);
+        return of == NULL ? usage_error("help: no such command: %s", argv[0]) : 0;
+    }
+    return of->run(of, 1, help_argv);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        return usage_error("say what to do: vushim run, probe, profile (see vushim help)");
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("vushim " VUSHIM_VERSION);
+        return 0;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_commands(stdout);
+        return 0;
+    }
+    const struct command *command = find_command(argv[1]);
+    if (command == NULL) {
+        return usage_error("no such command: %s (see vushim help)", argv[1]);
+    }
+    return command->run(command, argc - 2, argv + 2);
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+#include "prober.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "check.h"
+#include "frame.h"
+#include "greeting.h"
+
+struct prober {
+    int fd;
+    struct timespec until;
+    char *why;
+    size_t why_len;
+};
+
+/* What the shim understands, without any pin: what it would negotiate itself. */
+static const struct interface everything = { .host = true, .max_ring = PROTOCOL_MAX_RING };
+
+static int remaining_ms(const struct prober *p)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    double s = (double)(p->until.tv_sec - now.tv_sec) +
+               (double)(p->until.tv_nsec - now.tv_nsec) / 1e9;
+    return s <= 0 ? 0 : (int)(s * 1000) + 1;
+}
+
+static int fail(struct prober *p, int err, const char *what, const char *why)
+{
+    snprintf(p->why, p->why_len, "%s: %s", what, why);
+    return err;
+}
+
+static int await(struct prober *p, short events, const char *what)
+{
+    struct pollfd poll_fd = { .fd = p->fd, .events = events };
+    int n = poll(&poll_fd, 1, remaining_ms(p));
+    if (n == 0) {
+        return fail(p, -ETIMEDOUT, what, "no answer in time (is another client connected to it?)");
+    }
+    return n < 0 ? fail(p, -errno, what, strerror(errno)) : 0;
+}
+
+static int send_message(struct prober *p, struct msg *m, const char *what)
+{
+    struct frame_writer w = { .busy = false };
+    int err = 0;
+    frame_writer_take(&w, m);
+    int result = frame_write(&w, &frame_socket_ops, &p->fd);
+    while (result == FRAME_AGAIN && err == 0) {
+        err = await(p, POLLOUT, what);
+        result = err == 0 ? frame_write(&w, &frame_socket_ops, &p->fd) : result;
+    }
+    frame_writer_clear(&w);
+    if (err == 0 && result < 0) {
+        return fail(p, result, what, strerror(-result));
+    }
+    return err;
+}
+
+static int read_answer(struct prober *p, uint32_t request, const char *what, struct msg *ret_msg)
+{
+    struct frame_reader r = { .got = 0 };
+    int err = 0;
+    int result = frame_read(&r, &frame_socket_ops, &p->fd, ret_msg);
+    while (result == FRAME_AGAIN && err == 0) {
+        err = await(p, POLLIN, what);
+        result = err == 0 ? frame_read(&r, &frame_socket_ops, &p->fd, ret_msg) : result;
+    }
+    frame_reader_clear(&r);
+    if (err < 0) {
+        return err;
+    }
+    if (result != FRAME_OK) {
+        return fail(p, -EPROTO, what, "the back-end closed the connection");
+    }
+    const struct message_row *row = message_row(SPACE_FRONT, request);
+    if (ret_msg->head.request != request || !msg_is_reply(ret_msg) ||
+        check_message(row, true, ret_msg).result != CHECK_OK) {
+        msg_clear(ret_msg);
+        return fail(p, -EPROTO, what, "the answer is not what the protocol says");
+    }
+    return 0;
+}
+
+/* Sends a request (taken) and reads its answer. */
+static int ask(struct prober *p, struct msg *m, struct msg *ret_answer)
+{
+    char buf[24];
+    uint32_t request = m->head.request;
+    const char *what = message_name(SPACE_FRONT, request, buf);
+    int err = send_message(p, m, what);
+    return err < 0 ? err : read_answer(p, request, what, ret_answer);
+}
+
+static int greet(struct prober *p, struct greeting *g)
+{
+    for (;;) {
+        struct msg m = MSG_NULL;
+        struct msg answer = MSG_NULL;
+        int next = greeting_next(g, &everything, &m);
+        if (next == GREETING_OVER || next < 0) {
+            return next < 0 ? next : 0;
+        }
+        int err = next == GREETING_TELL ? send_message(p, &m, "SET_PROTOCOL_FEATURES")
+                                        : ask(p, &m, &answer);
+        msg_clear(&m);
+        if (err < 0) {
+            return err;
+        }
+        if (next == GREETING_ASK) {
+            greeting_answer(g, &answer);
+        }
+        msg_clear(&answer);
+    }
+}
+
+/* Bytes 0 to `size`; 0 when the back-end has no such many. */
+static int ask_config(struct prober *p, size_t size, struct probe *ret_probe)
+{
+    struct wire_config head = { .offset = 0, .size = (uint32_t)size };
+    struct msg m = MSG_NULL;
+    struct msg answer = MSG_NULL;
+    int err = msg_make(FRONT_GET_CONFIG, 0, NULL, (uint32_t)(sizeof(head) + size), &m);
+    if (err < 0) {
+        return err;
+    }
+    memcpy(m.body, &head, sizeof(head));
+    err = ask(p, &m, &answer);
+    msg_clear(&m);
+    if (err == 0 && answer.head.size >= sizeof(head)) {
+        memcpy(&head, answer.body, sizeof(head));
+        ret_probe->config_len = head.size < size ? head.size : size;
+        memcpy(ret_probe->config, answer.body + sizeof(head), ret_probe->config_len);
+    }
+    msg_clear(&answer);
+    return err;
+}
+
+/* A back-end answers only a size that it has: the largest of the specification, then those of the
+ * structures that virtio devices have had. */
+static int read_config(struct prober *p, struct probe *ret_probe)
+{
+    static const size_t sizes[] = { PROBE_CONFIG_MAX, 136, 96, 72, 60, 57, 56, 40, 36, 24, 16, 12, 8, 4 };
+    int err = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(sizes) && err == 0 && ret_probe->config_len == 0; i++) {
+        err = ask_config(p, sizes[i], ret_probe);
+    }
+    return err;
+}
+
+static int connect_to(struct prober *p, const struct endpoint *e)
+{
+    struct sockaddr_un address;
+    if (e->kind == ENDPOINT_FD) {
+        p->fd = e->fd;
+        return 0;
+    }
+    endpoint_address(e, &address);
+    p->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (p->fd < 0 || connect(p->fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        int err = errno;
+        p->fd = close_keep_errno(p->fd);
+        return fail(p, -err, "cannot connect", strerror(err));
+    }
+    return 0;
+}
+
+int prober_run(const struct endpoint *e, double timeout, struct probe *ret_probe, char *why,
+               size_t why_len)
+{
+    struct prober p = { .fd = -1, .why = why, .why_len = why_len };
+    struct greeting g = { .step = GREETING_FEATURES };
+    struct probe out = { .config_len = 0 };
+    clock_gettime(CLOCK_MONOTONIC, &p.until);
+    p.until.tv_sec += (time_t)timeout;
+    p.until.tv_nsec += (long)((timeout - (double)(time_t)timeout) * 1e9);
+    int err = connect_to(&p, e);
+    if (err == 0) {
+        err = greet(&p, &g);
+    }
+    if (err == 0) {
+        out.offer = g.offer;
+        if ((g.offer.protocol_features & BIT(PROTOCOL_CONFIG)) != 0) {
+            read_config(&p, &out);
+        }
+        *ret_probe = out;
+    }
+    close_keep_errno(p.fd);
+    return err;
+}
