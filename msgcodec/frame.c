@@ -122,33 +122,69 @@ static int accept_head(struct frame_reader *r)
     return FRAME_OK;
 }
 
+/* One read of at most `len` bytes. */
+static int fill_once(struct frame_reader *r, const struct frame_ops *ops, void *stream,
+                     uint8_t *buf, size_t len)
+{
+    int result = FRAME_OK;
+    ssize_t n = read_part(r, ops, stream, buf, len, &result);
+    if (n == -EAGAIN || n == -EWOULDBLOCK) {
+        return FRAME_AGAIN;
+    }
+    if (n == -ECONNRESET) {
+        /* The peer left with something of ours unread: an end all the same. */
+        return r->got == 0 ? FRAME_EOF : FRAME_CUT;
+    }
+    return n < 0 ? (int)n : result;
+}
+
 /* Reads one part up to `end` (bytes of the whole message), which starts at `start`. */
 static int fill(struct frame_reader *r, const struct frame_ops *ops, void *stream, uint8_t *part,
                 size_t start, size_t end)
 {
-    while (r->got < end) {
-        int result = FRAME_OK;
-        ssize_t n = read_part(r, ops, stream, part + (r->got - start), end - r->got, &result);
-        if (n == -EAGAIN || n == -EWOULDBLOCK) {
-            return FRAME_AGAIN;
-        }
-        if (n == -ECONNRESET) {
-            /* The peer left with something of ours unread: an end all the same. */
-            return r->got == 0 ? FRAME_EOF : FRAME_CUT;
-        }
-        if (n < 0) {
-            return (int)n;
-        }
+    int result = FRAME_OK;
+    while (r->got < end && result == FRAME_OK) {
+        result = fill_once(r, ops, stream, part + (r->got - start), end - r->got);
+    }
+    return result;
+}
+
+/* Header and an expected payload with one read. Fewer bytes than that are a beginning like any
+ * other. */
+static int fill_expected(struct frame_reader *r, const struct frame_ops *ops, void *stream,
+                         size_t expect)
+{
+    uint8_t both[HEAD_LEN + FRAME_MAX_EXPECT];
+    assert(expect <= FRAME_MAX_EXPECT && r->got == 0);
+    int result = fill_once(r, ops, stream, both, HEAD_LEN + expect);
+    if (result != FRAME_OK) {
+        return result;
+    }
+    size_t head_len = r->got < HEAD_LEN ? r->got : HEAD_LEN;
+    memcpy(&r->msg.head, both, head_len);
+    if (head_len < HEAD_LEN) {
+        return FRAME_OK;
+    }
+    size_t early = r->got - HEAD_LEN;
+    result = accept_head(r);
+    if (result == FRAME_OK && early > r->msg.head.size) {
+        return FRAME_TOO_SHORT;
+    }
+    if (result == FRAME_OK && early > 0) {
+        memcpy(r->msg.body, both + HEAD_LEN, early);
+    }
+    return result;
+}
+
+int frame_read(struct frame_reader *r, const struct frame_ops *ops, void *stream, size_t expect,
+               struct msg *ret_msg)
+{
+    if (r->got == 0 && expect > 0) {
+        int result = fill_expected(r, ops, stream, expect);
         if (result != FRAME_OK) {
             return result;
         }
     }
-    return FRAME_OK;
-}
-
-int frame_read(struct frame_reader *r, const struct frame_ops *ops, void *stream,
-               struct msg *ret_msg)
-{
     if (r->got < HEAD_LEN) {
         int result = fill(r, ops, stream, (uint8_t *)&r->msg.head, 0, HEAD_LEN);
         if (result == FRAME_OK) {

@@ -28,6 +28,7 @@ enum frame_result {
     FRAME_FDS_LOST,    /* the kernel dropped descriptors: this process has too many, or the sender */
     FRAME_BAD_VERSION, /* version bits are not 1: this is no vhost-user */
     FRAME_TOO_LARGE,   /* payload above WIRE_MAX_PAYLOAD */
+    FRAME_TOO_SHORT,   /* shorter than the only message that may come now, and more behind it */
 };
 
 /* Where bytes come from and go to. Both calls never block, transfer 0 < n <= len bytes, and return
@@ -58,10 +59,18 @@ struct frame_writer {
     bool busy;
 };
 
+/* The largest payload that frame_read() can be told to expect. */
+#define FRAME_MAX_EXPECT 8
+
 /* Reads on. FRAME_OK moves the message to *ret_msg, which must hold nothing; the caller owns it.
  * At most one read per step of a message: header, then payload. Negative: -errno of the stream.
- * After anything but FRAME_OK and FRAME_AGAIN the stream is of no more use. */
-int frame_read(struct frame_reader *r, const struct frame_ops *ops, void *stream,
+ * After anything but FRAME_OK and FRAME_AGAIN the stream is of no more use.
+ *
+ * `expect` is 0, or the payload size (up to FRAME_MAX_EXPECT) that the next message must have: then
+ * both are asked for in one read. A longer message is read on as usual. A shorter one that is followed
+ * by other bytes cannot be told apart from them with certainty, descriptors included, but is the
+ * peer's fault anyway: FRAME_TOO_SHORT. */
+int frame_read(struct frame_reader *r, const struct frame_ops *ops, void *stream, size_t expect,
                struct msg *ret_msg);
 /* Drops a half-read message and its descriptors. May be repeated. */
 void frame_reader_clear(struct frame_reader *r);

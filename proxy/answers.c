@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "frame.h"
+
 static bool must_come(const struct answer *a)
 {
     return a->kind != ANSWER_MAYBE && a->kind != ANSWER_OURS;
@@ -106,4 +108,15 @@ struct answer *answers_oldest_due(struct answers *a)
         }
     }
     return NULL;
+}
+
+size_t answers_next_size(const struct answers *a)
+{
+    if (a->n != 1 || !must_come(&a->queue[0]) || a->queue[0].row == NULL) {
+        return 0;
+    }
+    const struct message_row *row = a->queue[0].row;
+    const struct payload *p = message_payload(row, true);
+    bool fixed = p->least == p->most && message_fds(row, true)->most == 0;
+    return fixed && p->most <= FRAME_MAX_EXPECT ? p->most : 0;
 }

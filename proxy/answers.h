@@ -50,5 +50,8 @@ enum answers_match answers_take(struct answers *a, uint32_t request, struct answ
 /* The first answer of ours that no outstanding answer of the peer stands before; NULL if none. */
 struct answer *answers_ours_due(struct answers *a);
 void answers_remove(struct answers *a, struct answer *answer);
+/* The payload size of the next answer, where only one answer can come and it can have one size only and
+ * no descriptors; else 0. */
+size_t answers_next_size(const struct answers *a);
 /* The oldest answer that must come; NULL if none. */
 struct answer *answers_oldest_due(struct answers *a);

@@ -82,10 +82,10 @@ static void channel_drained(struct relay *r)
     d->wire.hooks->drained(&d->wire);
 }
 
-static void channel_slow(struct relay *r, const struct answer *answer, double seconds)
+static void channel_slow(struct relay *r, const struct answer *answer, double seconds, bool replaced)
 {
     struct device *d = r->owner;
-    d->wire.hooks->slow(r, answer, seconds);
+    d->wire.hooks->slow(r, answer, seconds, replaced);
 }
 
 const struct relay_hooks channel_hooks = {

@@ -6,6 +6,9 @@
 
 /* How long a side that reads nothing may hold up the closing of the other. */
 #define LINGER_S 1.0
+/* How long a connected back-end may take for its answers to the greeting, if --wait is shorter: DPDK
+ * looks at a new connection up to a second late. */
+#define GREETING_S 5.0
 /* A life shorter than this makes the next one wait, twice as long each time. */
 #define SHORT_LIFE_S 1.0
 #define PAUSE_FIRST_S 0.05
@@ -118,6 +121,11 @@ static void on_linger_over(struct ev_loop *loop, ev_timer *w, int events)
 void device_end(struct device *d, struct side *side, enum ending ending, const char *detail)
 {
     log_ending(d, side, ending, detail);
+    if (!d->closing && ending == ENDING_LEFT) {
+        /* The last words of a peer may be on its other socket. */
+        bool front = side == &d->wire.requester;
+        relay_drain(&d->channel, front ? &d->channel.responder : &d->channel.requester);
+    }
     side_close(side);
     if (!d->closing) {
         d->closing = true;
@@ -268,14 +276,26 @@ static bool keep_for_next_life(struct device *d, const struct side *place, int *
     return true;
 }
 
+/* A front-end that waits does so for a limited time. */
+static void begin_patience(struct device *d, double seconds)
+{
+    ev_timer_stop(d->loop, &d->patience);
+    if (d->options.wait >= 0) {
+        ev_timer_set(&d->patience, seconds, 0);
+        ev_timer_start(d->loop, &d->patience);
+    }
+}
+
+static double greeting_time(const struct device *d)
+{
+    return d->options.wait > GREETING_S ? d->options.wait : GREETING_S;
+}
+
 static void front_arrived(struct device *d, int fd)
 {
     side_open_take(&d->wire.requester, fd);
     d->life_began = ev_now(d->loop);
-    if (d->options.wait >= 0) {
-        ev_timer_set(&d->patience, d->options.wait, 0);
-        ev_timer_start(d->loop, &d->patience);
-    }
+    begin_patience(d, back_is_open(d) ? greeting_time(d) : d->options.wait);
     advance(d);
 }
 
@@ -283,6 +303,9 @@ static void back_arrived(struct device *d, int fd)
 {
     side_open_take(&d->wire.responder, fd);
     d->life_began = ev_now(d->loop);
+    if (front_is_open(d)) {
+        begin_patience(d, greeting_time(d));
+    }
     advance(d);
 }
 
@@ -294,8 +317,6 @@ static void front_accepted(struct listener *l, int fd)
         front_arrived(d, fd);
     } else if (!keep_for_next_life(d, front, &d->next_front, fd)) {
         turn_away(d, front, fd, ENDING_SECOND_FRONT);
-    } else if (!d->wire.open && !d->closing) {
-        device_end(d, front, ENDING_LEFT, "while it waited for a back-end");
     }
 }
 
@@ -354,12 +375,16 @@ static void wire_drained(struct relay *r)
     }
 }
 
-static void wire_slow(struct relay *r, const struct answer *answer, double seconds)
+static void wire_slow(struct relay *r, const struct answer *answer, double seconds, bool replaced)
 {
     struct device *d = r->owner;
     char name[24];
-    log_warn(d->options.name, r->responder.name, "has not answered %s for %.0f s",
-             message_name(r->space, answer->request, name), seconds);
+    unsigned long suppressed;
+    if (log_limit_pass(&d->slowness, ev_now(d->loop), &suppressed)) {
+        log_warn(d->options.name, r->responder.name, "has not answered %s for %.1f s%s",
+                 message_name(r->space, answer->request, name), seconds,
+                 replaced ? ", a failure was answered in its place" : "");
+    }
 }
 
 static const struct relay_hooks wire_hooks = {
@@ -384,6 +409,7 @@ static void init(struct device *d, struct ev_loop *loop, const struct device_opt
     d->next_front = d->next_back = -1;
     d->pause_s = 0;
     memset(&d->arrivals, 0, sizeof(d->arrivals));
+    memset(&d->slowness, 0, sizeof(d->slowness));
     memset(d->limits, 0, sizeof(d->limits));
     memset(d->endings, 0, sizeof(d->endings));
     ev_timer_init(&d->patience, on_patience_over, 0, 0);

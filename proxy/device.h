@@ -52,7 +52,7 @@ struct device {
     ev_timer pause;    /* between lives that end at once */
     ev_tstamp life_began;
     double pause_s;
-    struct log_limit arrivals;
+    struct log_limit arrivals, slowness;
     struct log_limit limits[N_ENDINGS];
     unsigned long endings[N_ENDINGS];
     device_finished_fn *finished;

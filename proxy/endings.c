@@ -20,9 +20,8 @@ enum ending ending_of_frame(int result)
         return ENDING_BAD_VERSION;
     case FRAME_TOO_LARGE:
         return ENDING_TOO_LARGE;
-    case -EPIPE:
-    case -ECONNRESET:
-        return ENDING_LEFT;
+    case FRAME_TOO_SHORT:
+        return ENDING_WRONG_SIZE;
     case -ENOMEM:
         return ENDING_NO_MEMORY;
     default:

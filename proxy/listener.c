@@ -32,12 +32,14 @@ static int take_lock(const struct endpoint *e, char *why, size_t why_len)
         CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0) {
             int err = -errno;
-            snprintf(why, why_len, "cannot open its lock %s: %s", path, strerror(errno));
+            snprintf(why, why_len, "%s: cannot open its lock %s: %s", e->path, path,
+                     strerror(errno));
             return err;
         }
         if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
             int err = -errno;
-            snprintf(why, why_len, "another vushim has it (choose another path, or end that one)");
+            snprintf(why, why_len, "%s: another vushim has it (choose another path, or end that one)",
+                     e->path);
             return err;
         }
         struct stat ours;
@@ -57,21 +59,26 @@ static int clear_path(const struct endpoint *e, char *why, size_t why_len)
         return 0;
     }
     if (!S_ISSOCK(st.st_mode)) {
-        snprintf(why, why_len, "a file that is no socket is there (remove it, or choose another path)");
+        snprintf(why, why_len, "%s: is there and is no socket (remove it, or choose another path)",
+                 e->path);
         return -EEXIST;
     }
     CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
-        return -errno;
+        int err = -errno;
+        snprintf(why, why_len, "%s: %s", e->path, strerror(errno));
+        return err;
     }
     endpoint_address(e, &address);
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN) {
-        snprintf(why, why_len, "another process listens there (choose another path, or end that one)");
+        snprintf(why, why_len,
+                 "%s: another process listens there (choose another path, or end that one)",
+                 e->path);
         return -EADDRINUSE;
     }
     if (errno != ECONNREFUSED || unlink(e->path) < 0) {
         int err = -errno;
-        snprintf(why, why_len, "cannot replace what is there: %s", strerror(errno));
+        snprintf(why, why_len, "%s: cannot replace what is there: %s", e->path, strerror(errno));
         return err;
     }
     return 0;
@@ -85,7 +92,7 @@ static int listen_at_path(const struct endpoint *e, char *why, size_t why_len)
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
         listen(fd, BACKLOG) < 0) {
         int err = -errno;
-        snprintf(why, why_len, "%s", strerror(errno));
+        snprintf(why, why_len, "%s: %s", e->path, strerror(errno));
         return err;
     }
     return steal_fd(&fd);
@@ -141,8 +148,11 @@ int listener_start(struct listener *l, const struct endpoint *e, char *why, size
         if (l->fd < 0) {
             return l->fd;
         }
+        struct stat st;
         l->lock_fd = steal_fd(&lock);
-        l->own_path = true;
+        l->own_path = lstat(e->path, &st) == 0;
+        l->path_dev = st.st_dev;
+        l->path_ino = st.st_ino;
     } else {
         l->fd = e->fd;
         fcntl(l->fd, F_SETFL, fcntl(l->fd, F_GETFL) | O_NONBLOCK);
@@ -159,7 +169,11 @@ void listener_stop(struct listener *l)
     ev_timer_stop(l->loop, &l->breath);
     l->fd = close_keep_errno(l->fd);
     if (l->own_path) {
-        unlink(l->endpoint.path);
+        struct stat st;
+        if (lstat(l->endpoint.path, &st) == 0 && st.st_dev == l->path_dev &&
+            st.st_ino == l->path_ino) {
+            unlink(l->endpoint.path);
+        }
         lock_path(&l->endpoint, path, sizeof(path));
         unlink(path);
         l->own_path = false;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <ev.h>
+#include <sys/types.h>
 
 #include "endpoint.h"
 
@@ -15,7 +16,9 @@ typedef void listener_found_fn(struct listener *l, int fd);
 struct listener {
     int fd;
     int lock_fd;
-    bool own_path; /* to be removed at the end */
+    bool own_path; /* to be removed at the end, if it is still ours: */
+    dev_t path_dev;
+    ino_t path_ino;
     struct endpoint endpoint;
     struct ev_loop *loop;
     ev_io acceptable;
@@ -27,7 +30,7 @@ struct listener {
 void listener_init(struct listener *l, struct ev_loop *loop, listener_found_fn *found,
                    void *owner);
 /* Starts to listen at `e` (a path, or a descriptor that already listens and is taken). 0, or -errno
- * with a reason in `why`. */
+ * with the path and a reason in `why`. */
 int listener_start(struct listener *l, const struct endpoint *e, char *why, size_t why_len);
 /* Stops, removes its socket and lock. May be repeated. */
 void listener_stop(struct listener *l);

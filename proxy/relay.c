@@ -31,6 +31,9 @@ static void end_by_frame(struct relay *r, struct side *s, int result)
         } else {
             snprintf(detail, sizeof(detail), "%zu of 12 header bytes", reader->got);
         }
+    } else if (result == FRAME_TOO_SHORT) {
+        snprintf(detail, sizeof(detail), "answer to %s: %u bytes",
+                 message_name(r->space, reader->msg.head.request, name), reader->msg.head.size);
     } else if (result == FRAME_TOO_LARGE) {
         snprintf(detail, sizeof(detail), "%s: %u bytes, limit %d",
                  message_name(r->space, reader->msg.head.request, name), reader->msg.head.size,
@@ -91,6 +94,7 @@ static void replace_late_answer(struct relay *r, struct answer *late)
     if (late->kind != ANSWER_TO_RELAY || answers_full(&r->answers)) {
         return;
     }
+    r->hooks->slow(r, late, ev_now(r->loop) - late->since, true);
     late->kind = ANSWER_SWALLOWED;
     ours.kind = ANSWER_OURS;
     /* Before the one it replaces, so that nothing outstanding stands before it. */
@@ -114,7 +118,7 @@ static void on_late(struct ev_loop *loop, ev_timer *w, int events)
     if (r->slow_after > 0 && !oldest->said_slow) {
         if (age >= r->slow_after) {
             oldest->said_slow = true;
-            r->hooks->slow(r, oldest, age);
+            r->hooks->slow(r, oldest, age, false);
         } else {
             next = r->slow_after - age;
         }
@@ -326,22 +330,33 @@ static void take_answer(struct relay *r, struct msg *m)
 
 /* ---- events ---- */
 
+/* One message of one side, if it is there. False when nothing more can be read for now. */
+static bool take_one(struct relay *r, struct side *s)
+{
+    struct msg m = MSG_NULL;
+    size_t expect = s == &r->responder ? answers_next_size(&r->answers) : 0;
+    int result = side_read(s, expect, &m);
+    if (result == FRAME_AGAIN) {
+        return false;
+    }
+    if (result != FRAME_OK) {
+        end_by_frame(r, s, result);
+        return false;
+    }
+    if (s == &r->requester) {
+        take_request(r, &m);
+    } else {
+        take_answer(r, &m);
+    }
+    msg_clear(&m);
+    send_our_answers(r);
+    return true;
+}
+
 static void on_readable(struct side *s, void *owner)
 {
     struct relay *r = owner;
-    struct msg m = MSG_NULL;
-    int result = side_read(s, &m);
-    if (result == FRAME_OK) {
-        if (s == &r->requester) {
-            take_request(r, &m);
-        } else {
-            take_answer(r, &m);
-        }
-        msg_clear(&m);
-        send_our_answers(r);
-    } else if (result != FRAME_AGAIN) {
-        end_by_frame(r, s, result);
-    }
+    take_one(r, s);
     relay_update(r);
 }
 
@@ -355,6 +370,14 @@ static void on_writable(struct side *s, void *owner)
         send_our_answers(r);
         r->hooks->drained(r);
     }
+    relay_update(r);
+}
+
+/* The requester has left before anything was relayed: what it sent is of no use to anyone. */
+static void on_hangup(struct side *s, void *owner)
+{
+    struct relay *r = owner;
+    end(r, s, ENDING_LEFT, "while it waited");
     relay_update(r);
 }
 
@@ -372,8 +395,8 @@ void relay_init(struct relay *r, struct ev_loop *loop, enum wire_space space, co
                          .hooks = hooks,
                          .owner = owner,
                          .loop = loop };
-    side_init(&r->requester, loop, side_names[space][0], on_readable, on_writable, r);
-    side_init(&r->responder, loop, side_names[space][1], on_readable, on_writable, r);
+    side_init(&r->requester, loop, side_names[space][0], on_readable, on_writable, on_hangup, r);
+    side_init(&r->responder, loop, side_names[space][1], on_readable, on_writable, on_hangup, r);
     ev_init(&r->late, on_late);
     r->late.data = r;
 }
@@ -397,21 +420,39 @@ int relay_ask(struct relay *r, struct msg *m, bool has_answer)
     return side_send(&r->responder, m);
 }
 
+static bool may_read_requester(const struct relay *r)
+{
+    return r->open && side_has_room(&r->responder) && !answers_full(&r->answers);
+}
+
+static bool may_read_responder(const struct relay *r)
+{
+    return !side_is_open(&r->requester) || side_has_room(&r->requester);
+}
+
+void relay_drain(struct relay *r, struct side *from)
+{
+    bool requester = from == &r->requester;
+    while (side_is_open(from) && !r->stopped &&
+           (requester ? may_read_requester(r) : may_read_responder(r)) && take_one(r, from)) {
+    }
+}
+
 void relay_update(struct relay *r)
 {
     if (r->stopped) {
         return;
     }
-    bool request = r->open && side_has_room(&r->responder) && !answers_full(&r->answers);
-    bool answer = !side_is_open(&r->requester) || side_has_room(&r->requester);
-    side_want_read(&r->requester, request);
-    side_want_read(&r->responder, answer);
+    side_want_read(&r->requester, may_read_requester(r));
+    side_want_hangup(&r->requester, !r->open);
+    side_want_read(&r->responder, may_read_responder(r));
 }
 
 void relay_stop_reading(struct relay *r)
 {
     r->stopped = true;
     side_want_read(&r->requester, false);
+    side_want_hangup(&r->requester, false);
     side_want_read(&r->responder, false);
 }
 

@@ -26,8 +26,8 @@ struct relay_hooks {
     void (*answered)(struct relay *r, const struct msg *answer);
     /* A side has taken what was in hand: there is room again. */
     void (*drained)(struct relay *r);
-    /* An answer is overdue, `said_slow` was false so far. */
-    void (*slow)(struct relay *r, const struct answer *answer, double seconds);
+    /* An answer is overdue; `replaced`: the requester has got a failure instead. */
+    void (*slow)(struct relay *r, const struct answer *answer, double seconds, bool replaced);
 };
 
 struct relay {
@@ -57,6 +57,8 @@ void relay_open(struct relay *r, const struct rewrite *w, struct record *record)
 int relay_ask(struct relay *r, struct msg *m, bool has_answer);
 /* Brings the watchers in line with what can be read now. To be called after any change. */
 void relay_update(struct relay *r);
+/* Relays what one side (which is about to be closed) has already sent. */
+void relay_drain(struct relay *r, struct side *from);
 /* Stops reading for good; what is in hand may still be sent. */
 void relay_stop_reading(struct relay *r);
 /* A whole message is still on its way out. */

@@ -29,27 +29,29 @@ static int try_connect(const struct endpoint *e)
     return steal_fd(&fd);
 }
 
-/* Watches the nearest folder on the way to the path that exists. */
+/* Watches the nearest folder on the way to the path that exists. The same folder gives the same watch
+ * again; only a watch that is no longer of use is removed, because a removal is an event too. */
 static void watch_folder(struct seeker *s)
 {
     char folder[sizeof(s->endpoint.path) + 2];
+    int watch = -1;
     snprintf(folder, sizeof(folder), "%s%s", s->endpoint.path[0] == '/' ? "" : "./",
              s->endpoint.path);
-    if (s->watch >= 0) {
-        inotify_rm_watch(s->inotify_fd, s->watch);
-    }
     do {
         char *slash = strrchr(folder, '/');
-        if (slash == folder || slash == NULL) {
-            snprintf(folder, sizeof(folder), "%s", slash == NULL ? "." : "/");
-            s->watch = inotify_add_watch(s->inotify_fd, folder, IN_CREATE | IN_MOVED_TO);
-            return;
+        bool root = slash == folder;
+        slash[root ? 1 : 0] = '\0';
+        watch = inotify_add_watch(s->inotify_fd, folder,
+                                  IN_CREATE | IN_MOVED_TO | IN_ATTRIB | IN_DELETE_SELF |
+                                      IN_MOVE_SELF | IN_ONLYDIR);
+        if (root || strcmp(folder, ".") == 0) {
+            break;
         }
-        *slash = '\0';
-        s->watch = inotify_add_watch(s->inotify_fd, folder,
-                                     IN_CREATE | IN_MOVED_TO | IN_ATTRIB | IN_DELETE_SELF |
-                                         IN_MOVE_SELF | IN_ONLYDIR);
-    } while (s->watch < 0 && (errno == ENOENT || errno == ENOTDIR));
+    } while (watch < 0 && (errno == ENOENT || errno == ENOTDIR));
+    if (s->watch >= 0 && s->watch != watch) {
+        inotify_rm_watch(s->inotify_fd, s->watch);
+    }
+    s->watch = watch;
 }
 
 static void retry_later(struct seeker *s)
@@ -136,6 +138,13 @@ void seeker_start(struct seeker *s)
     s->since = ev_now(s->loop);
     s->delay = DELAY_FIRST_S;
     s->said = 0;
+    /* Mostly it is there. If not: watch first, then look again, for it may come in between. */
+    int fd = try_connect(&s->endpoint);
+    if (fd >= 0) {
+        s->active = false;
+        s->found(s, fd);
+        return;
+    }
     s->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (s->inotify_fd >= 0) {
         ev_io_set(&s->changed, s->inotify_fd, EV_READ);

@@ -2,6 +2,7 @@
 #include "side.h"
 
 #include <poll.h>
+#include <sys/epoll.h>
 
 /* How long to wait for descriptors in flight to arrive (unix(7), ETOOMANYREFS). */
 #define RETRY_S 0.01
@@ -22,6 +23,14 @@ static void writable(struct ev_loop *loop, ev_io *w, int events)
     s->on_writable(s, s->owner);
 }
 
+static void hung_up(struct ev_loop *loop, ev_io *w, int events)
+{
+    struct side *s = w->data;
+    (void)loop;
+    (void)events;
+    s->on_hangup(s, s->owner);
+}
+
 static void retry(struct ev_loop *loop, ev_timer *w, int events)
 {
     struct side *s = w->data;
@@ -31,19 +40,23 @@ static void retry(struct ev_loop *loop, ev_timer *w, int events)
 }
 
 void side_init(struct side *s, struct ev_loop *loop, const char *name, side_ready_fn *on_readable,
-               side_ready_fn *on_writable, void *owner)
+               side_ready_fn *on_writable, side_ready_fn *on_hangup, void *owner)
 {
     *s = (struct side){ .fd = -1,
+                        .hangup_fd = -1,
                         .loop = loop,
                         .name = name,
                         .on_readable = on_readable,
                         .on_writable = on_writable,
+                        .on_hangup = on_hangup,
                         .owner = owner };
     ev_init(&s->readable, readable);
     ev_init(&s->writable, writable);
+    ev_init(&s->hung_up, hung_up);
     ev_timer_init(&s->retry, retry, RETRY_S, 0);
     s->readable.data = s;
     s->writable.data = s;
+    s->hung_up.data = s;
     s->retry.data = s;
 }
 
@@ -51,6 +64,7 @@ void side_open_take(struct side *s, int fd)
 {
     assert(s->fd < 0);
     s->fd = fd;
+    s->deaf = false;
     s->received = 0;
     ev_io_set(&s->readable, fd, EV_READ);
     ev_io_set(&s->writable, fd, EV_WRITE);
@@ -61,6 +75,7 @@ void side_close(struct side *s)
     if (s->fd < 0) {
         return;
     }
+    side_want_hangup(s, false);
     ev_io_stop(s->loop, &s->readable);
     ev_io_stop(s->loop, &s->writable);
     ev_timer_stop(s->loop, &s->retry);
@@ -78,15 +93,41 @@ void side_want_read(struct side *s, bool want)
     }
 }
 
-int side_read(struct side *s, struct msg *ret_msg)
+/* libev knows reading and writing only, and a socket with unread bytes is always readable. An epoll
+ * of its own, asked for the hang-up alone, becomes readable when the peer has closed. */
+void side_want_hangup(struct side *s, bool want)
 {
-    int result = frame_read(&s->reader, &frame_socket_ops, &s->fd, ret_msg);
+    if (want == (s->hangup_fd >= 0) || (want && !side_is_open(s))) {
+        return;
+    }
+    if (!want) {
+        ev_io_stop(s->loop, &s->hung_up);
+        s->hangup_fd = close_keep_errno(s->hangup_fd);
+        return;
+    }
+    struct epoll_event event = { .events = EPOLLRDHUP };
+    CLEANUP_CLOSE int fd = epoll_create1(EPOLL_CLOEXEC);
+    if (fd < 0 || epoll_ctl(fd, EPOLL_CTL_ADD, s->fd, &event) < 0) {
+        return; /* the closing is then seen when reading begins */
+    }
+    s->hangup_fd = steal_fd(&fd);
+    ev_io_set(&s->hung_up, s->hangup_fd, EV_READ);
+    ev_io_start(s->loop, &s->hung_up);
+}
+
+int side_read(struct side *s, size_t expect, struct msg *ret_msg)
+{
+    int result = frame_read(&s->reader, &frame_socket_ops, &s->fd, expect, ret_msg);
     s->received += result == FRAME_OK ? 1 : 0;
     return result;
 }
 
 int side_send(struct side *s, struct msg *m)
 {
+    if (s->deaf) {
+        msg_clear(m);
+        return 0;
+    }
     frame_writer_take(&s->writer, m);
     return side_flush(s);
 }
@@ -105,6 +146,11 @@ int side_flush(struct side *s)
         return 0;
     }
     ev_io_stop(s->loop, &s->writable);
+    if (result == -EPIPE || result == -ECONNRESET) {
+        s->deaf = true;
+        frame_writer_clear(&s->writer);
+        return 0;
+    }
     return result;
 }
 

@@ -39,6 +39,17 @@ static bool parse_endpoint(const char *option, const char *text, enum endpoint_k
     return true;
 }
 
+/* A name stands in every line of the log, and must not make two of one. */
+static bool is_printable(const char *text)
+{
+    for (const char *c = text; *c != '\0'; c++) {
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+            return false;
+        }
+    }
+    return text[0] != '\0';
+}
+
 static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
 {
     return a->path[0] != '\0' ? strcmp(a->path, b->path) == 0 : a->fd == b->fd;
@@ -97,6 +108,9 @@ int cmd_run(const struct command *command, int argc, char **argv)
     }
     if (!log_level_of_name(level, &most)) {
         return usage_error("run: --log-level %s: no such level (error, warn, info, debug)", level);
+    }
+    if (options.name != NULL && !is_printable(options.name)) {
+        return usage_error("run: --name: not printable text on one line");
     }
     if (options.name == NULL) {
         options.name = default_name(&options.front, name, sizeof(name));

@@ -67,10 +67,10 @@ static int read_answer(struct prober *p, uint32_t request, const char *what, str
 {
     struct frame_reader r = { .got = 0 };
     int err = 0;
-    int result = frame_read(&r, &frame_socket_ops, &p->fd, ret_msg);
+    int result = frame_read(&r, &frame_socket_ops, &p->fd, 0, ret_msg);
     while (result == FRAME_AGAIN && err == 0) {
         err = await(p, POLLIN, what);
-        result = err == 0 ? frame_read(&r, &frame_socket_ops, &p->fd, ret_msg) : result;
+        result = err == 0 ? frame_read(&r, &frame_socket_ops, &p->fd, 0, ret_msg) : result;
     }
     frame_reader_clear(&r);
     if (err < 0) {
