@@ -8,10 +8,10 @@
 
 enum check_result {
     CHECK_OK,
-    CHECK_BAD_FLAGS,      /* bits that the protocol does not define */
-    CHECK_WRONG_SIZE,     /* payload shorter or longer than the row allows */
+    CHECK_BAD_FLAGS,       /* bits that the protocol does not define */
+    CHECK_WRONG_SIZE,      /* payload shorter or longer than the row allows */
     CHECK_BAD_DESCRIPTORS, /* more or fewer descriptors than the row allows */
-    CHECK_BAD_FIELD,      /* a count inside reaches past the payload */
+    CHECK_BAD_FIELD,       /* a count inside reaches past the payload */
 };
 
 /* What was found, for the log: `value` against `least`..`most`. */

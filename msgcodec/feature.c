@@ -23,7 +23,7 @@ const size_t n_feature_rows = ARRAY_SIZE(feature_rows);
 
 const struct protocol_row protocol_rows[] = {
 #define FEATURE(...)
-#define PROTOCOL_FEATURE(bit, name, text, needs, how) { bit, text, needs, how },
+#define PROTOCOL_FEATURE(bit, name, text, needs, how) { bit, how, text, needs },
 #include "features.def"
 #undef DEVICE
 #undef PROTOCOL_FEATURE
@@ -121,9 +121,8 @@ bool name_equal(const char *row, const char *word, size_t len)
         return false;
     }
     for (size_t i = 0; i < len; i++) {
-        char a = row[i] == '-' ? '_' : row[i];
-        char b = word[i] == '-' ? '_' : word[i];
-        if (a != b) {
+        bool dashes = (row[i] == '-' || row[i] == '_') && (word[i] == '-' || word[i] == '_');
+        if (row[i] != word[i] && !dashes) {
             return false;
         }
     }

@@ -57,9 +57,9 @@ struct feature_row {
 
 struct protocol_row {
     unsigned bit;
+    enum protocol_how how;
     const char *name;
     uint64_t needs;
-    enum protocol_how how;
 };
 
 enum config_trait { CONFIG_OF_INSTANCE = 1, CONFIG_WRITABLE = 2, CONFIG_TEXT = 4 };
@@ -113,8 +113,9 @@ uint64_t features_close(enum device_type device, uint64_t before, uint64_t after
 /* Clears protocol features of which another that they need is missing. */
 uint64_t protocol_close(uint64_t protocol);
 
-/* Names separated by ", ", unnamed bits as "bit 50". For an unknown kind of device a low bit gets the
- * name that each kind has for it: "bit 5 (net mac, blk ro)". Always terminated; cut when too long. */
+/* Names separated by ", ", unnamed bits as "bit 50". For an unknown kind of device a low bit gets
+ * the name that each kind has for it: "bit 5 (net mac, blk ro)". Always terminated; cut when too
+ * long. */
 void features_print(enum device_type device, uint64_t bits, char *buf, size_t len);
 void protocol_print(uint64_t bits, char *buf, size_t len);
 

@@ -53,8 +53,13 @@ static ssize_t socket_send(void *stream, const void *head, size_t head_len, cons
                            size_t body_len, const int *fds, size_t n_fds)
 {
     union control control;
-    struct iovec iov[2] = { { .iov_base = (void *)(uintptr_t)head, .iov_len = head_len },
-                            { .iov_base = (void *)(uintptr_t)body, .iov_len = body_len } };
+    /* sendmsg reads only, but an iovec has no const. */
+    union {
+        const void *in;
+        void *out;
+    } from_head = { .in = head }, from_body = { .in = body };
+    struct iovec iov[2] = { { .iov_base = from_head.out, .iov_len = head_len },
+                            { .iov_base = from_body.out, .iov_len = body_len } };
     struct msghdr h = { .msg_iov = iov, .msg_iovlen = body_len > 0 ? 2 : 1 };
     if (n_fds > 0) {
         h.msg_control = control.room;
@@ -218,7 +223,8 @@ void frame_writer_take(struct frame_writer *w, struct msg *m)
 }
 
 /* One send of what is left. Descriptors go with the first byte and are closed once they have gone:
- * the receiver has its own by then, and a socket or pipe kept open here would hide an end of file. */
+ * the receiver has its own by then, and a socket or pipe kept open here would hide an end of file.
+ */
 static ssize_t write_part(struct frame_writer *w, const struct frame_ops *ops, void *stream)
 {
     const uint8_t *head = (const uint8_t *)&w->msg.head;

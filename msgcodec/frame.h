@@ -8,8 +8,9 @@
  *     the later one's. So a read asks for the header, then for the payload, never for more.
  *   - descriptors come with the first byte of what they were sent with, even to a read of one byte.
  *     So every read takes them, and all that came during a message belong to that message.
- *   - too little control room, or no free descriptor number, drops some of them and says MSG_CTRUNC.
- *     So there is always room for all that one message can carry, and a truncated one is an error.
+ *   - too little control room, or no free descriptor number, drops some of them and says
+ * MSG_CTRUNC. So there is always room for all that one message can carry, and a truncated one is an
+ * error.
  *   - back-ends read header and payload with one call each and give up on a short one.
  *     So a message leaves in one sendmsg, and only the kernel can split it. */
 #pragma once
@@ -20,12 +21,12 @@
 #include "message.h"
 
 enum frame_result {
-    FRAME_OK,          /* a whole message was read or written */
-    FRAME_AGAIN,       /* the stream has no more bytes, or takes none, for now */
-    FRAME_LATER,       /* too many descriptors in flight: try again in a moment, no event will tell */
-    FRAME_EOF,         /* end of the stream, between messages */
-    FRAME_CUT,         /* end of the stream inside a message */
-    FRAME_FDS_LOST,    /* the kernel dropped descriptors: this process has too many, or the sender */
+    FRAME_OK,       /* a whole message was read or written */
+    FRAME_AGAIN,    /* the stream has no more bytes, or takes none, for now */
+    FRAME_LATER,    /* too many descriptors in flight: try again in a moment, no event will tell */
+    FRAME_EOF,      /* end of the stream, between messages */
+    FRAME_CUT,      /* end of the stream inside a message */
+    FRAME_FDS_LOST, /* the kernel dropped descriptors: this process has too many, or the sender */
     FRAME_BAD_VERSION, /* version bits are not 1: this is no vhost-user */
     FRAME_TOO_LARGE,   /* payload above WIRE_MAX_PAYLOAD */
     FRAME_TOO_SHORT,   /* shorter than the only message that may come now, and more behind it */
@@ -67,9 +68,9 @@ struct frame_writer {
  * After anything but FRAME_OK and FRAME_AGAIN the stream is of no more use.
  *
  * `expect` is 0, or the payload size (up to FRAME_MAX_EXPECT) that the next message must have: then
- * both are asked for in one read. A longer message is read on as usual. A shorter one that is followed
- * by other bytes cannot be told apart from them with certainty, descriptors included, but is the
- * peer's fault anyway: FRAME_TOO_SHORT. */
+ * both are asked for in one read. A longer message is read on as usual. A shorter one that is
+ * followed by other bytes cannot be told apart from them with certainty, descriptors included, but
+ * is the peer's fault anyway: FRAME_TOO_SHORT. */
 int frame_read(struct frame_reader *r, const struct frame_ops *ops, void *stream, size_t expect,
                struct msg *ret_msg);
 /* Drops a half-read message and its descriptors. May be repeated. */

@@ -12,7 +12,9 @@
 #define FIELD(payload, type, name, kind)                                                           \
     { #name, offsetof(struct wire_##payload, name), sizeof(wire_##type), KIND_##kind },
 #define PAYLOAD_END(payload, least, most, tail)                                                    \
-    { NULL, 0, 0, KIND_PAD }                                                                       \
+    {                                                                                              \
+        NULL, 0, 0, KIND_PAD                                                                       \
+    }                                                                                              \
     }                                                                                              \
     ;
 #include "payloads.def"
@@ -44,10 +46,22 @@ const struct payload payloads[N_PAYLOADS] = {
 #undef PAYLOAD_END
 };
 
-#define NO_FDS { FDS_COUNTED, 0, 0, ROLE_NONE }
-#define FDS(least, most, role) { FDS_COUNTED, least, most, ROLE_##role }
-#define FD_OR_NOFD(role) { FDS_BY_NOFD_BIT, 0, 1, ROLE_##role }
-#define FD_PER_REGION(role) { FDS_BY_REGION, 0, WIRE_MAX_FDS, ROLE_##role }
+#define NO_FDS                                                                                     \
+    {                                                                                              \
+        FDS_COUNTED, 0, 0, ROLE_NONE                                                               \
+    }
+#define FDS(least, most, role)                                                                     \
+    {                                                                                              \
+        FDS_COUNTED, least, most, ROLE_##role                                                      \
+    }
+#define FD_OR_NOFD(role)                                                                           \
+    {                                                                                              \
+        FDS_BY_NOFD_BIT, 0, 1, ROLE_##role                                                         \
+    }
+#define FD_PER_REGION(role)                                                                        \
+    {                                                                                              \
+        FDS_BY_REGION, 0, WIRE_MAX_FDS, ROLE_##role                                                \
+    }
 
 #define ACK_BY(rule_, payload_)                                                                    \
     .answer = rule_, .answer_payload = PAYLOAD_##payload_, .answer_fds = NO_FDS
@@ -87,7 +101,8 @@ static const struct message_row back_rows[] = {
 #undef BACK
 };
 
-/* Numbers are dense from 1 on, so that a row is found by its number alone; a unit test walks them. */
+/* Numbers are dense from 1 on, so that a row is found by its number alone; a unit test walks them.
+ */
 const struct message_row *message_row(enum wire_space space, uint32_t request)
 {
     const struct message_row *row = request == 0 ? NULL : message_row_at(space, request - 1);
@@ -115,13 +130,20 @@ const char *message_name(enum wire_space space, uint32_t request, char buf[stati
 const char *fd_role_name(enum fd_role role)
 {
     static const char *const names[] = {
-        [ROLE_NONE] = "none",           [ROLE_MEMORY] = "memory",
-        [ROLE_LOG] = "log",             [ROLE_LOG_EVENT] = "log event",
-        [ROLE_KICK] = "kick",           [ROLE_CALL] = "call",
-        [ROLE_ERR] = "err",             [ROLE_CHANNEL] = "back-end channel",
-        [ROLE_INFLIGHT] = "in-flight",  [ROLE_USERFAULTFD] = "userfaultfd",
-        [ROLE_DMABUF] = "dma-buf",      [ROLE_GPU_SOCKET] = "gpu socket",
-        [ROLE_STATE] = "device state",  [ROLE_NOTIFIER] = "host notifier",
+        [ROLE_NONE] = "none",
+        [ROLE_MEMORY] = "memory",
+        [ROLE_LOG] = "log",
+        [ROLE_LOG_EVENT] = "log event",
+        [ROLE_KICK] = "kick",
+        [ROLE_CALL] = "call",
+        [ROLE_ERR] = "err",
+        [ROLE_CHANNEL] = "back-end channel",
+        [ROLE_INFLIGHT] = "in-flight",
+        [ROLE_USERFAULTFD] = "userfaultfd",
+        [ROLE_DMABUF] = "dma-buf",
+        [ROLE_GPU_SOCKET] = "gpu socket",
+        [ROLE_STATE] = "device state",
+        [ROLE_NOTIFIER] = "host notifier",
         [ROLE_SHARED_MEMORY] = "shared memory",
     };
     return names[role];
@@ -137,8 +159,7 @@ const char *field_kind_name(enum field_kind kind)
     return names[kind];
 }
 
-int msg_make(uint32_t request, uint32_t flags, const void *body, uint32_t size,
-             struct msg *ret_msg)
+int msg_make(uint32_t request, uint32_t flags, const void *body, uint32_t size, struct msg *ret_msg)
 {
     struct msg m = { .head = { .request = request, .flags = flags | WIRE_VERSION, .size = size } };
     if (size > 0) {
@@ -212,7 +233,7 @@ void field_set(struct msg *m, const struct field *f, uint64_t value)
     uint8_t v8 = (uint8_t)value;
     uint16_t v16 = (uint16_t)value;
     uint32_t v32 = (uint32_t)value;
-    const void *from = f->size == 1 ? (const void *)&v8
+    const void *from = f->size == 1   ? (const void *)&v8
                        : f->size == 2 ? (const void *)&v16
                        : f->size == 4 ? (const void *)&v32
                                       : (const void *)&value;

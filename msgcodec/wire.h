@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Largest payload taken. The largest of the standard has 2056 bytes, rust-vmm's peers may use 4096. */
+/* Largest payload taken. The largest of the standard has 2056 bytes, rust-vmm's peers may use 4096.
+ */
 #define WIRE_MAX_PAYLOAD 4096
 /* Most descriptors of one message: the kernel's SCM_MAX_FD (net/scm.h). */
 #define WIRE_MAX_FDS 253

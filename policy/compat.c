@@ -17,8 +17,8 @@ static uint32_t queues_of(const struct interface *i, const struct offer *o)
     if ((interface_protocol_features(i, o) & BIT(PROTOCOL_MQ)) != 0) {
         return o->queues;
     }
-    bool optional = i->device == DEVICE_NET || i->device == DEVICE_BLK ||
-                    i->device == DEVICE_UNKNOWN;
+    bool optional =
+        i->device == DEVICE_NET || i->device == DEVICE_BLK || i->device == DEVICE_UNKNOWN;
     return optional ? 1 : PROTOCOL_MAX_QUEUES;
 }
 
@@ -37,8 +37,7 @@ bool compat_check(const struct interface *i, const struct offer *o, struct gap *
         .features = i->on & ~o->features,
         .protocol_features = i->protocol_on & ~interface_protocol_features(i, o),
         .without_protocol = bits_without_protocol(i, o),
-        .config = i->n_pins > 0 &&
-                  (interface_protocol_features(i, o) & BIT(PROTOCOL_CONFIG)) == 0,
+        .config = i->n_pins > 0 && (interface_protocol_features(i, o) & BIT(PROTOCOL_CONFIG)) == 0,
     };
     if (queues_of(i, o) < i->queues) {
         g.queues_wanted = i->queues;
@@ -68,7 +67,8 @@ void gap_print(const struct gap *g, enum device_type device, char *buf, size_t l
     if (g->without_protocol != 0) {
         features_print(device, g->without_protocol, names, sizeof(names));
         text_add_item(&t, "; ", "protocol features that ");
-        text_add(&t, "%s need%s", names, (g->without_protocol & (g->without_protocol - 1)) ? "" : "s");
+        text_add(&t, "%s need%s", names,
+                 (g->without_protocol & (g->without_protocol - 1)) ? "" : "s");
     }
     if (g->protocol_features != 0) {
         protocol_print(g->protocol_features, names, sizeof(names));

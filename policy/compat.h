@@ -10,7 +10,8 @@
 struct gap {
     uint64_t features;          /* wanted, not offered */
     uint64_t protocol_features; /* wanted, not offered */
-    uint64_t without_protocol;  /* wanted and offered, but the protocol feature they need is not shown */
+    uint64_t
+        without_protocol; /* wanted and offered, but the protocol feature they need is not shown */
     uint32_t queues_wanted, queues_offered;
     uint32_t mem_slots_wanted, mem_slots_offered;
     bool config; /* fields are pinned, and the back-end has no configuration space to show */

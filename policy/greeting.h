@@ -3,8 +3,8 @@
  * The questions that read a back-end's offer on a new connection, in the one order that every
  * back-end takes: GET_FEATURES, then where offered GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES
  * (rust-vmm answers nothing further without it), GET_QUEUE_NUM, GET_MAX_MEM_SLOTS. Nothing that
- * changes a device: the front-end's own negotiation follows on the same connection and replaces what
- * was set here. SET_OWNER is left to it, because rust-vmm takes one only. */
+ * changes a device: the front-end's own negotiation follows on the same connection and replaces
+ * what was set here. SET_OWNER is left to it, because rust-vmm takes one only. */
 #pragma once
 
 #include "interface.h"

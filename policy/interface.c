@@ -173,9 +173,8 @@ void interface_of_offer(enum device_type device, const struct offer *o, const ui
     for (size_t k = 0; k < n_config_rows && i.n_pins < INTERFACE_MAX_PINS; k++) {
         const struct config_row *row = &config_rows[k];
         if (pin_belongs(row, &i, config_len)) {
-            i.pins[i.n_pins++] = (struct config_pin){
-                row, read_little_endian(config + row->offset, row->size)
-            };
+            i.pins[i.n_pins++] =
+                (struct config_pin){ row, read_little_endian(config + row->offset, row->size) };
         }
     }
     *ret_unnamed = guest & ~features_known(device);
@@ -197,8 +196,8 @@ enum device_type offer_guess_device(const struct offer *o)
     }
     for (unsigned d = DEVICE_NET; d < N_DEVICE_TYPES; d++) {
         bool with_config = (protocol & BIT(PROTOCOL_CONFIG)) != 0;
-        bool fits = (low & ~features_known((enum device_type)d)) == 0 &&
-                    (d != DEVICE_NET || !with_config);
+        bool fits =
+            (low & ~features_known((enum device_type)d)) == 0 && (d != DEVICE_NET || !with_config);
         if (fits && found != DEVICE_UNKNOWN) {
             return DEVICE_UNKNOWN;
         }

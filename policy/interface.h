@@ -74,8 +74,7 @@ void interface_digest(const struct interface *i, char ret_digest[static INTERFAC
  * the configuration space) pinned where its fields belong to the interface. Bits without a name
  * cannot be part of one; they are returned in *ret_unnamed. */
 void interface_of_offer(enum device_type device, const struct offer *o, const uint8_t *config,
-                        size_t config_len, struct interface *ret_interface,
-                        uint64_t *ret_unnamed);
+                        size_t config_len, struct interface *ret_interface, uint64_t *ret_unnamed);
 
 /* The kind of device that a back-end's offer looks like, DEVICE_UNKNOWN when it could be several:
  * the protocol does not tell. */

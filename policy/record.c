@@ -31,8 +31,7 @@ static void regions_drop(struct record *r, struct record_region region)
     for (uint32_t i = 0; i < r->n_regions; i++) {
         if (memcmp(&r->regions[i], &region, sizeof(region)) == 0) {
             r->n_regions--;
-            memmove(&r->regions[i], &r->regions[i + 1],
-                    (r->n_regions - i) * sizeof(r->regions[0]));
+            memmove(&r->regions[i], &r->regions[i + 1], (r->n_regions - i) * sizeof(r->regions[0]));
             return;
         }
     }
@@ -128,7 +127,7 @@ enum expect record_expects(const struct record *r, const struct message_row *row
         return expects_ack(r, m) == EXPECT_ANSWER ? EXPECT_ANSWER : EXPECT_MAYBE;
     case ANSWER_LOG:
         return (r->protocol_acked & BIT(PROTOCOL_LOG_SHMFD)) != 0 ? EXPECT_ANSWER
-                                                                   : expects_ack(r, m);
+                                                                  : expects_ack(r, m);
     case ANSWER_MEMORY:
         return expects_memory(r, row, m);
     }

@@ -3,15 +3,16 @@
  * The policy in prose.
  *
  * Nobody is trusted beyond what the profile says. The front-end is shown the interface of the
- * profile: virtio features exactly, protocol features as far as this program understands them and the
- * back-end offers them, queue count and memory slots as pinned, pinned fields of the configuration
- * space. Vhost's own bits (log_all, protocol_features) pass in both directions, because they are
- * between front-end and back-end and change with migration. Bits are only ever taken away: nothing
- * is offered that the back-end does not offer.
+ * profile: virtio features exactly, protocol features as far as this program understands them and
+ * the back-end offers them, queue count and memory slots as pinned, pinned fields of the
+ * configuration space. Vhost's own bits (log_all, protocol_features) pass in both directions,
+ * because they are between front-end and back-end and change with migration. Bits are only ever
+ * taken away: nothing is offered that the back-end does not offer.
  *
- * The front-end may acknowledge what it was shown and nothing else, name virtqueues and memory slots
- * that exist, and use rings up to max_ring. What goes beyond is refused before the back-end sees it.
- * Bits that the profile marks as the front-end's own are taken out on the way to the back-end.
+ * The front-end may acknowledge what it was shown and nothing else, name virtqueues and memory
+ * slots that exist, and use rings up to max_ring. What goes beyond is refused before the back-end
+ * sees it. Bits that the profile marks as the front-end's own are taken out on the way to the
+ * back-end.
  *
  * Everything else passes: values are never invented, and an answer is always the back-end's own, at
  * the time when it came, with the fields above replaced.
@@ -260,24 +261,17 @@ static struct verdict answer_count(const struct rewrite *w, const struct message
 }
 
 static rule_fn *const request_rules[N_FIELD_KINDS] = {
-    [KIND_FEATURES] = ack_features,
-    [KIND_PROTOCOL_FEATURES] = ack_protocol,
-    [KIND_QUEUE_INDEX] = queue_index,
-    [KIND_VRING_FD] = queue_index,
-    [KIND_QUEUE_COUNT] = queue_count,
-    [KIND_RING_SIZE] = ring_size,
-    [KIND_REGION_COUNT] = region_count,
-    [KIND_REGION] = region,
+    [KIND_FEATURES] = ack_features,      [KIND_PROTOCOL_FEATURES] = ack_protocol,
+    [KIND_QUEUE_INDEX] = queue_index,    [KIND_VRING_FD] = queue_index,
+    [KIND_QUEUE_COUNT] = queue_count,    [KIND_RING_SIZE] = ring_size,
+    [KIND_REGION_COUNT] = region_count,  [KIND_REGION] = region,
     [KIND_CONFIG_OFFSET] = config_write,
 };
 
 static rule_fn *const answer_rules[N_FIELD_KINDS] = {
-    [KIND_FEATURES] = offer_features,
-    [KIND_PROTOCOL_FEATURES] = offer_protocol,
-    [KIND_QUEUE_LIMIT] = offer_queues,
-    [KIND_SLOT_LIMIT] = offer_slots,
-    [KIND_QUEUE_COUNT] = answer_count,
-    [KIND_CONFIG_OFFSET] = config_answer,
+    [KIND_FEATURES] = offer_features,  [KIND_PROTOCOL_FEATURES] = offer_protocol,
+    [KIND_QUEUE_LIMIT] = offer_queues, [KIND_SLOT_LIMIT] = offer_slots,
+    [KIND_QUEUE_COUNT] = answer_count, [KIND_CONFIG_OFFSET] = config_answer,
 };
 
 static struct verdict apply(const struct rewrite *w, const struct message_row *row, bool answer,
@@ -328,13 +322,13 @@ struct verdict rewrite_request(const struct rewrite *w, const struct message_row
     return apply(w, row, false, m);
 }
 
-struct verdict rewrite_answer(const struct rewrite *w, const struct message_row *row,
-                              struct msg *m)
+struct verdict rewrite_answer(const struct rewrite *w, const struct message_row *row, struct msg *m)
 {
     if (w->transparent) {
         return pass;
     }
-    /* libvhost-user and VPP leave the bit set in answers; QEMU and DPDK take no answer that has it. */
+    /* libvhost-user and VPP leave the bit set in answers; QEMU and DPDK take no answer that has it.
+     */
     m->head.flags &= ~WIRE_NEED_REPLY;
     return apply(w, row, true, m);
 }

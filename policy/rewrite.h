@@ -16,25 +16,25 @@ enum verdict_kind {
 
 enum verdict_rule {
     RULE_NONE,
-    RULE_GATE,           /* the message belongs to a feature that this device does not have */
-    RULE_FEATURES,       /* features acknowledged that were not offered */
-    RULE_PROTOCOL,       /* the same for protocol features */
-    RULE_QUEUE_INDEX,    /* a virtqueue that the device does not have */
-    RULE_QUEUE_COUNT,    /* a structure for more virtqueues than that, or for none */
-    RULE_RING_SIZE,      /* a ring above max_ring */
-    RULE_MEM_SLOTS,      /* more memory regions than slots */
-    RULE_CONFIG_PINNED,  /* a pinned configuration field written with another value */
-    RULE_OFFER,          /* the back-end offers less than before */
+    RULE_GATE,          /* the message belongs to a feature that this device does not have */
+    RULE_FEATURES,      /* features acknowledged that were not offered */
+    RULE_PROTOCOL,      /* the same for protocol features */
+    RULE_QUEUE_INDEX,   /* a virtqueue that the device does not have */
+    RULE_QUEUE_COUNT,   /* a structure for more virtqueues than that, or for none */
+    RULE_RING_SIZE,     /* a ring above max_ring */
+    RULE_MEM_SLOTS,     /* more memory regions than slots */
+    RULE_CONFIG_PINNED, /* a pinned configuration field written with another value */
+    RULE_OFFER,         /* the back-end offers less than before */
 };
 
 /* The result as data; verdict_print() words it. */
 struct verdict {
     enum verdict_kind kind;
     enum verdict_rule rule;
-    const char *field;  /* name of the field, limit or configuration field; static */
-    uint64_t value;     /* what came; feature bits for RULE_FEATURES and RULE_PROTOCOL */
-    uint64_t limit;     /* what holds */
-    struct gap gap;     /* RULE_OFFER */
+    const char *field; /* name of the field, limit or configuration field; static */
+    uint64_t value;    /* what came; feature bits for RULE_FEATURES and RULE_PROTOCOL */
+    uint64_t limit;    /* what holds */
+    struct gap gap;    /* RULE_OFFER */
 };
 
 /* All that rules look at. What follows from interface and offer is worked out once for a connection

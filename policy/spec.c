@@ -238,8 +238,8 @@ static int parse_number(struct parse *p, const struct word *w, uint64_t least, u
     digits[w->value_len] = '\0';
     errno = 0;
     uint64_t value = strtoull(digits, &end, 0);
-    if (errno != 0 || *end != '\0' || value < least || value > most ||
-        digits[0] < '0' || digits[0] > '9') {
+    if (errno != 0 || *end != '\0' || value < least || value > most || digits[0] < '0' ||
+        digits[0] > '9') {
         return fail(p, w->value, w->value_len, "not a number from %" PRIu64 " to %" PRIu64, least,
                     most);
     }
@@ -390,12 +390,11 @@ static int check_contradictions(struct parse *p)
     lost = i->protocol_on & ~protocol_close(best);
     if (lost != 0) {
         protocol_print(lost, names, sizeof(names));
-        return fail(p, p->spec, strlen(p->spec), "on, but another that it needs is off: protocol %s",
-                    names);
+        return fail(p, p->spec, strlen(p->spec),
+                    "on, but another that it needs is off: protocol %s", names);
     }
     if (i->n_pins > 0 && (best & BIT(PROTOCOL_CONFIG)) == 0) {
-        return fail(p, p->spec, strlen(p->spec),
-                    "fields are pinned, but protocol.config is off");
+        return fail(p, p->spec, strlen(p->spec), "fields are pinned, but protocol.config is off");
     }
     return 0;
 }
@@ -424,8 +423,8 @@ int spec_parse(const char *spec, struct interface *ret_interface, struct spec_er
         err = parse_base(&p, &w);
     }
     while (err == 0 && next_word(&pos, &w)) {
-        err = w.key_len == 0 ? fail(&p, w.key, 0, "nothing between two commas")
-                             : parse_word(&p, &w);
+        err =
+            w.key_len == 0 ? fail(&p, w.key, 0, "nothing between two commas") : parse_word(&p, &w);
     }
     if (err == 0) {
         err = check_contradictions(&p);

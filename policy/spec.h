@@ -17,7 +17,7 @@
 #include "interface.h"
 
 struct spec_error {
-    size_t at;      /* offset of the word in the text */
+    size_t at; /* offset of the word in the text */
     size_t word_len;
     char text[256]; /* what is wrong with it, and what to do */
 };

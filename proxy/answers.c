@@ -10,19 +10,19 @@ static bool must_come(const struct answer *a)
     return a->kind != ANSWER_MAYBE && a->kind != ANSWER_OURS;
 }
 
-static struct answer *first_maybe(struct answers *a)
+/* Index of the oldest answer that need not come; `n` if there is none. */
+static size_t first_maybe(const struct answers *a)
 {
-    for (size_t i = 0; i < a->n; i++) {
-        if (a->queue[i].kind == ANSWER_MAYBE) {
-            return &a->queue[i];
-        }
+    size_t i = 0;
+    while (i < a->n && a->queue[i].kind != ANSWER_MAYBE) {
+        i++;
     }
-    return NULL;
+    return i;
 }
 
 bool answers_full(const struct answers *a)
 {
-    return a->n == ANSWERS_MAX && first_maybe((struct answers *)(uintptr_t)a) == NULL;
+    return a->n == ANSWERS_MAX && first_maybe(a) == a->n;
 }
 
 /* Requests that need no answer may come in any number: equal ones in a row share an entry, and when
@@ -36,9 +36,9 @@ void answers_push(struct answers *a, struct answer answer)
         return;
     }
     if (a->n == ANSWERS_MAX) {
-        struct answer *forgotten = first_maybe(a);
-        assert(forgotten != NULL);
-        answers_remove(a, forgotten);
+        size_t forgotten = first_maybe(a);
+        assert(forgotten < a->n);
+        answers_remove(a, &a->queue[forgotten]);
     }
     answer.times = 1;
     a->queue[a->n++] = answer;

@@ -14,11 +14,11 @@
 #define ANSWERS_MAX 64
 
 enum answer_kind {
-    ANSWER_TO_RELAY, /* must come, goes to the requester */
-    ANSWER_TO_US,    /* must come, was asked by vushim itself */
+    ANSWER_TO_RELAY,  /* must come, goes to the requester */
+    ANSWER_TO_US,     /* must come, was asked by vushim itself */
     ANSWER_SWALLOWED, /* must come, but was answered in the peer's place when it came too late */
-    ANSWER_MAYBE,    /* may come, goes to the requester; its absence holds nothing up */
-    ANSWER_OURS,     /* a refusal of ours that waits for its turn */
+    ANSWER_MAYBE,     /* may come, goes to the requester; its absence holds nothing up */
+    ANSWER_OURS,      /* a refusal of ours that waits for its turn */
 };
 
 struct answer {
@@ -50,8 +50,8 @@ enum answers_match answers_take(struct answers *a, uint32_t request, struct answ
 /* The first answer of ours that no outstanding answer of the peer stands before; NULL if none. */
 struct answer *answers_ours_due(struct answers *a);
 void answers_remove(struct answers *a, struct answer *answer);
-/* The payload size of the next answer, where only one answer can come and it can have one size only and
- * no descriptors; else 0. */
+/* The payload size of the next answer, where only one answer can come and it can have one size only
+ * and no descriptors; else 0. */
 size_t answers_next_size(const struct answers *a);
 /* The oldest answer that must come; NULL if none. */
 struct answer *answers_oldest_due(struct answers *a);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The back-end channel. The front-end hands the back-end a socket on which the back-end makes requests
- * of its own. vushim keeps that socket and gives the back-end one end of a new pair, so that it can
- * see, check and relay what is said there too. The wire is served independently of the main one: many
- * back-ends wait for an answer here while the front-end waits for theirs there. */
+ * The back-end channel. The front-end hands the back-end a socket on which the back-end makes
+ * requests of its own. vushim keeps that socket and gives the back-end one end of a new pair, so
+ * that it can see, check and relay what is said there too. The wire is served independently of the
+ * main one: many back-ends wait for an answer here while the front-end waits for theirs there. */
 #include <sys/socket.h>
 
 #include "device.h"
@@ -40,8 +40,8 @@ int channel_take(struct device *d, struct msg *m)
     return 0;
 }
 
-/* Either side may close its channel while the device goes on; then the other end is closed too, as it
- * would be without us. Anything worse ends the device's life. */
+/* Either side may close its channel while the device goes on; then the other end is closed too, as
+ * it would be without us. Anything worse ends the device's life. */
 static void channel_end(struct relay *r, struct side *side, enum ending ending, const char *detail)
 {
     struct device *d = r->owner;
@@ -82,7 +82,8 @@ static void channel_drained(struct relay *r)
     d->wire.hooks->drained(&d->wire);
 }
 
-static void channel_slow(struct relay *r, const struct answer *answer, double seconds, bool replaced)
+static void channel_slow(struct relay *r, const struct answer *answer, double seconds,
+                         bool replaced)
 {
     struct device *d = r->owner;
     d->wire.hooks->slow(r, answer, seconds, replaced);

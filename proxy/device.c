@@ -6,8 +6,8 @@
 
 /* How long a side that reads nothing may hold up the closing of the other. */
 #define LINGER_S 1.0
-/* How long a connected back-end may take for its answers to the greeting, if --wait is shorter: DPDK
- * looks at a new connection up to a second late. */
+/* How long a connected back-end may take for its answers to the greeting, if --wait is shorter:
+ * DPDK looks at a new connection up to a second late. */
 #define GREETING_S 5.0
 /* A life shorter than this makes the next one wait, twice as long each time. */
 #define SHORT_LIFE_S 1.0
@@ -133,8 +133,8 @@ void device_end(struct device *d, struct side *side, enum ending ending, const c
         relay_stop_reading(&d->channel);
         ev_timer_stop(d->loop, &d->patience);
     }
-    /* Messages that are whole in hand still go; the caller may stand in one of the sides, so the rest
-     * happens in a turn of its own. */
+    /* Messages that are whole in hand still go; the caller may stand in one of the sides, so the
+     * rest happens in a turn of its own. */
     ev_timer_stop(d->loop, &d->linger);
     ev_timer_set(&d->linger, is_sending(d) ? LINGER_S : 0, 0);
     ev_timer_start(d->loop, &d->linger);
@@ -194,8 +194,7 @@ static void wire_answered(struct relay *r, const struct msg *answer)
 static void begin_relay(struct device *d)
 {
     char offered[INTERFACE_DIGEST_LEN];
-    struct rewrite w =
-        rewrite_prepare(&d->options.interface, &d->greeting.offer, &d->record);
+    struct rewrite w = rewrite_prepare(&d->options.interface, &d->greeting.offer, &d->record);
     unsigned long suppressed;
     ev_timer_stop(d->loop, &d->patience);
     d->life_began = ev_now(d->loop);
@@ -212,8 +211,7 @@ static void look_for_peers(struct device *d)
     bool front_is_sought = d->options.front.kind == ENDPOINT_CONNECT;
     bool back_is_sought = d->options.back.kind == ENDPOINT_CONNECT;
     bool may = !ev_is_active(&d->pause);
-    if (back_is_sought && !back_is_open(d) &&
-        (front_is_open(d) || (front_is_sought && may))) {
+    if (back_is_sought && !back_is_open(d) && (front_is_open(d) || (front_is_sought && may))) {
         seeker_start(&d->back_seeker);
     }
     if (front_is_sought && !front_is_open(d) && d->greeted && may) {

@@ -2,15 +2,15 @@
  *
  * One device: a front-end, a back-end, and what stands between them.
  *
- * A life begins when both sides are there and ends when either leaves; then both are closed, all that
- * was known is forgotten, and the device waits for the next life. States follow from what is open:
+ * A life begins when both sides are there and ends when either leaves; then both are closed, all
+ * that was known is forgotten, and the device waits for the next life. States follow from what is
+ * open:
  *
  *   front  back  greeted   what happens
- *   no     no    -         front listens: wait for it. Front is connected to: look for the back first
- *   yes    no    -         look for the back, at most `wait` seconds
- *   any    yes   no        ask the back for its offer (not for plain `host`), check it
- *   no     yes   yes       front is connected to: look for it now. Front listens: keep the back ready
- *   yes    yes   yes       relay
+ *   no     no    -         front listens: wait for it. Front is connected to: look for the back
+ * first yes    no    -         look for the back, at most `wait` seconds any    yes   no        ask
+ * the back for its offer (not for plain `host`), check it no     yes   yes       front is connected
+ * to: look for it now. Front listens: keep the back ready yes    yes   yes       relay
  *
  * While `closing`, nothing is read any more and whole messages in hand are still sent. */
 #pragma once
@@ -25,9 +25,9 @@ struct device_options {
     struct endpoint front;
     struct endpoint back;
     struct interface interface;
-    double wait;                   /* seconds a front-end waits for a back-end; < 0: for ever */
-    double slow_after;             /* see relay.h */
-    double channel_answer_within;  /* see relay.h, for the back-end channel */
+    double wait;                  /* seconds a front-end waits for a back-end; < 0: for ever */
+    double slow_after;            /* see relay.h */
+    double channel_answer_within; /* see relay.h, for the back-end channel */
 };
 
 struct device;
@@ -43,8 +43,8 @@ struct device {
     struct relay channel; /* back-end asks, front-end answers: SET_BACKEND_REQ_FD */
     struct greeting greeting;
     int next_front, next_back; /* peers kept for the next life; -1 */
-    bool asking;  /* a question of ours is outstanding */
-    bool greeted; /* greeting.offer holds, and can serve the interface */
+    bool asking;               /* a question of ours is outstanding */
+    bool greeted;              /* greeting.offer holds, and can serve the interface */
     bool closing;
     struct record record;
     ev_timer patience; /* the front-end waits for a back-end */
@@ -58,8 +58,8 @@ struct device {
     device_finished_fn *finished;
 };
 
-/* Listens and looks for peers as the options say. 0, or -errno with a reason in `why`: nothing is left
- * behind then. `options` is copied; its strings must outlive the device. */
+/* Listens and looks for peers as the options say. 0, or -errno with a reason in `why`: nothing is
+ * left behind then. `options` is copied; its strings must outlive the device. */
 int device_start(struct device *d, struct ev_loop *loop, const struct device_options *options,
                  device_finished_fn *finished, char *why, size_t why_len);
 /* Closes everything. */
@@ -70,7 +70,7 @@ void device_stop(struct device *d);
 /* A side's connection is over: logs, closes the rest after whole messages. */
 void device_end(struct device *d, struct side *side, enum ending ending, const char *detail);
 
-/* channel.c: exchanges the front-end's socket in a SET_BACKEND_REQ_FD for one of our own, and relays
- * between the two. 0, or -errno. What is no unix stream socket passes untouched. */
+/* channel.c: exchanges the front-end's socket in a SET_BACKEND_REQ_FD for one of our own, and
+ * relays between the two. 0, or -errno. What is no unix stream socket passes untouched. */
 int channel_take(struct device *d, struct msg *m);
 extern const struct relay_hooks channel_hooks;

@@ -22,7 +22,8 @@ struct ending_row {
 
 extern const struct ending_row ending_rows[N_ENDINGS];
 
-/* The ending that a result of frame_read() or frame_write() means; not for FRAME_OK and FRAME_AGAIN. */
+/* The ending that a result of frame_read() or frame_write() means; not for FRAME_OK and
+ * FRAME_AGAIN. */
 enum ending ending_of_frame(int result);
 /* The ending that a fault of check_message() means; not for CHECK_OK. */
 enum ending ending_of_check(enum check_result result);

@@ -15,7 +15,8 @@ static bool parse_path(const char *path, struct endpoint *e, char *why, size_t w
         return false;
     }
     if (strlen(path) >= sizeof(e->path)) {
-        snprintf(why, why_len, "the path has %zu characters, a socket's may have %zu (use a shorter one)",
+        snprintf(why, why_len,
+                 "the path has %zu characters, a socket's may have %zu (use a shorter one)",
                  strlen(path), sizeof(e->path) - 1);
         return false;
     }

@@ -15,8 +15,8 @@ struct endpoint {
     int fd; /* borrowed until it is served; -1 for a path */
 };
 
-/* Parses `text`; a bare path is of kind `bare`. A descriptor is checked to be a stream socket. False
- * with a reason in `why` when it cannot be used. */
+/* Parses `text`; a bare path is of kind `bare`. A descriptor is checked to be a stream socket.
+ * False with a reason in `why` when it cannot be used. */
 bool endpoint_parse(const char *text, enum endpoint_kind bare, struct endpoint *ret_endpoint,
                     char *why, size_t why_len);
 void endpoint_address(const struct endpoint *e, struct sockaddr_un *ret_address);

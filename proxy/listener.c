@@ -11,10 +11,11 @@
 #include "log.h"
 #include "util.h"
 
-/* Peers that come while one is served are taken and turned away at once; a few may come together. */
+/* Peers that come while one is served are taken and turned away at once; a few may come together.
+ */
 #define BACKLOG 16
-/* Pause after EMFILE or ENFILE: the peer waits in the queue, and no event tells when descriptors are
- * free again. */
+/* Pause after EMFILE or ENFILE: the peer waits in the queue, and no event tells when descriptors
+ * are free again. */
 #define BREATH_S 0.2
 
 static void lock_path(const struct endpoint *e, char *buf, size_t len)
@@ -22,8 +23,8 @@ static void lock_path(const struct endpoint *e, char *buf, size_t len)
     snprintf(buf, len, "%s.lock", e->path);
 }
 
-/* The lock file may be removed by its former owner between our open and our lock: then what we hold is
- * the lock of a file that nobody else can see, and we try again. */
+/* The lock file may be removed by its former owner between our open and our lock: then what we hold
+ * is the lock of a file that nobody else can see, and we try again. */
 static int take_lock(const struct endpoint *e, char *why, size_t why_len)
 {
     char path[sizeof(e->path) + sizeof(".lock")];
@@ -38,8 +39,8 @@ static int take_lock(const struct endpoint *e, char *why, size_t why_len)
         }
         if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
             int err = -errno;
-            snprintf(why, why_len, "%s: another vushim has it (choose another path, or end that one)",
-                     e->path);
+            snprintf(why, why_len,
+                     "%s: another vushim has it (choose another path, or end that one)", e->path);
             return err;
         }
         struct stat ours;
@@ -123,9 +124,7 @@ static void on_breath(struct ev_loop *loop, ev_timer *w, int events)
 
 void listener_init(struct listener *l, struct ev_loop *loop, listener_found_fn *found, void *owner)
 {
-    *l = (struct listener){
-        .fd = -1, .lock_fd = -1, .loop = loop, .found = found, .owner = owner
-    };
+    *l = (struct listener){ .fd = -1, .lock_fd = -1, .loop = loop, .found = found, .owner = owner };
     ev_init(&l->acceptable, on_acceptable);
     ev_init(&l->breath, on_breath);
     l->acceptable.data = l;

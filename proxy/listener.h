@@ -27,8 +27,7 @@ struct listener {
     void *owner;
 };
 
-void listener_init(struct listener *l, struct ev_loop *loop, listener_found_fn *found,
-                   void *owner);
+void listener_init(struct listener *l, struct ev_loop *loop, listener_found_fn *found, void *owner);
 /* Starts to listen at `e` (a path, or a descriptor that already listens and is taken). 0, or -errno
  * with the path and a reason in `why`. */
 int listener_start(struct listener *l, const struct endpoint *e, char *why, size_t why_len);

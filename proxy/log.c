@@ -35,8 +35,7 @@ bool log_wants(enum log_level level)
     return level <= log_most;
 }
 
-static void write_json(enum log_level level, const char *device, const char *side,
-                       const char *text)
+static void write_json(enum log_level level, const char *device, const char *side, const char *text)
 {
     json_t *line = json_pack("{s:s, s:s*, s:s*, s:s}", "level", level_names[level], "device",
                              device, "side", side, "text", text);

@@ -28,8 +28,8 @@ void log_line(enum log_level level, const char *device, const char *side, const 
         }                                                                                          \
     } while (0)
 
-/* What a peer can repeat is said at most LOG_BURST times at once, then once in LOG_REFILL_S seconds;
- * the line that gets through says how many did not. Zero-initialised is full. */
+/* What a peer can repeat is said at most LOG_BURST times at once, then once in LOG_REFILL_S
+ * seconds; the line that gets through says how many did not. Zero-initialised is full. */
 #define LOG_BURST 20
 #define LOG_REFILL_S 5.0
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A message in hand passes the same stations in the same order: read, check against its row, policy
- * (rewrite or refuse), note what is outstanding, send. One whole message is read only when the other
- * side has room for it, so a slow reader stops its writer and nothing else. */
+ * (rewrite or refuse), note what is outstanding, send. One whole message is read only when the
+ * other side has room for it, so a slow reader stops its writer and nothing else. */
 #include "relay.h"
 
 #include <inttypes.h>
@@ -60,9 +60,9 @@ static void end_by_check(struct relay *r, struct side *s, const struct msg *m,
     };
     char detail[DETAIL_LEN];
     char name[24];
-    int n = snprintf(detail, sizeof(detail), "%s: %" PRIu64 " %s, ",
-                     message_name(r->space, m->head.request, name), fault->value,
-                     what[fault->result]);
+    int n =
+        snprintf(detail, sizeof(detail), "%s: %" PRIu64 " %s, ",
+                 message_name(r->space, m->head.request, name), fault->value, what[fault->result]);
     if (fault->least == fault->most) {
         snprintf(detail + n, sizeof(detail) - (size_t)n, "expected %" PRIu64, fault->most);
     } else {
@@ -79,8 +79,8 @@ static void watch_lateness(struct relay *r)
     if (ev_is_active(&r->late) || (r->slow_after <= 0 && r->answer_within <= 0)) {
         return;
     }
-    bool within_first = r->answer_within > 0 &&
-                        (r->slow_after <= 0 || r->answer_within < r->slow_after);
+    bool within_first =
+        r->answer_within > 0 && (r->slow_after <= 0 || r->answer_within < r->slow_after);
     ev_timer_set(&r->late, within_first ? r->answer_within : r->slow_after, 0);
     ev_timer_start(r->loop, &r->late);
 }
@@ -293,8 +293,8 @@ static void pass_answer(struct relay *r, const struct answer *to, struct msg *m)
         char detail[DETAIL_LEN];
         verdict_print(&v, r->rewrite.interface->device, reason, sizeof(reason));
         snprintf(detail, sizeof(detail), "answer to %s: %s", to->row->name, reason);
-        end(r, &r->responder,
-            v.kind == VERDICT_INCOMPATIBLE ? ENDING_INCOMPATIBLE : ENDING_REFUSED, detail);
+        end(r, &r->responder, v.kind == VERDICT_INCOMPATIBLE ? ENDING_INCOMPATIBLE : ENDING_REFUSED,
+            detail);
         return;
     }
     r->n_answers++;

@@ -33,8 +33,8 @@ struct relay_hooks {
 struct relay {
     enum wire_space space;
     const char *device; /* name, for the log */
-    bool open;    /* requests are relayed; until then they wait in the socket */
-    bool stopped; /* nothing more is read; what is in hand may still go */
+    bool open;          /* requests are relayed; until then they wait in the socket */
+    bool stopped;       /* nothing more is read; what is in hand may still go */
     struct side requester;
     struct side responder;
     struct answers answers;

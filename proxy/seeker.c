@@ -29,8 +29,9 @@ static int try_connect(const struct endpoint *e)
     return steal_fd(&fd);
 }
 
-/* Watches the nearest folder on the way to the path that exists. The same folder gives the same watch
- * again; only a watch that is no longer of use is removed, because a removal is an event too. */
+/* Watches the nearest folder on the way to the path that exists. The same folder gives the same
+ * watch again; only a watch that is no longer of use is removed, because a removal is an event too.
+ */
 static void watch_folder(struct seeker *s)
 {
     char folder[sizeof(s->endpoint.path) + 2];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Connects to a socket that may not be there yet, or not be listened on yet. Waits by event: inotify
- * on the folder tells when the file appears; from then on, since nothing tells when its owner calls
- * listen(), a short back-off. */
+ * Connects to a socket that may not be there yet, or not be listened on yet. Waits by event:
+ * inotify on the folder tells when the file appears; from then on, since nothing tells when its
+ * owner calls listen(), a short back-off. */
 #pragma once
 
 #include <ev.h>

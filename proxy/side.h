@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * One end of a wire: a connected socket, the message being read from it and the one being written to
- * it. At most one of each is held, so memory is bounded and a full socket stops only what feeds it. */
+ * One end of a wire: a connected socket, the message being read from it and the one being written
+ * to it. At most one of each is held, so memory is bounded and a full socket stops only what feeds
+ * it. */
 #pragma once
 
 #include <ev.h>
@@ -14,7 +15,8 @@ typedef void side_ready_fn(struct side *side, void *owner);
 
 struct side {
     int fd;    /* owned; -1 when closed */
-    bool deaf; /* the peer reads no more: what is for it is dropped, what it has sent is still read */
+    bool deaf; /* the peer reads no more: what is for it is dropped, what it has sent is still read
+                */
     struct ev_loop *loop;
     struct frame_reader reader;
     struct frame_writer writer;
@@ -56,8 +58,9 @@ void side_want_read(struct side *s, bool want);
 void side_want_hangup(struct side *s, bool want);
 /* A whole message to *ret_msg; `expect` and results as of frame_read(). */
 int side_read(struct side *s, size_t expect, struct msg *ret_msg);
-/* Sends `m` (taken; there must be room), now or as soon as the socket takes it. 0 or -errno. That the
- * peer has closed is no error here: its last messages may still wait to be read, and their end tells. */
+/* Sends `m` (taken; there must be room), now or as soon as the socket takes it. 0 or -errno. That
+ * the peer has closed is no error here: its last messages may still wait to be read, and their end
+ * tells. */
 int side_send(struct side *s, struct msg *m);
 /* Sends on what is in hand. 0 or -errno. */
 int side_flush(struct side *s);

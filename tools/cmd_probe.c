@@ -32,8 +32,8 @@ static uint64_t field_value(const struct finding *f, const struct config_row *ro
 /* A field that this device has and that the offered features make valid. */
 static bool field_shown(const struct finding *f, const struct config_row *row)
 {
-    bool valid = row->gate == CONFIG_ALWAYS_VALID ||
-                 (f->probe.offer.features & BIT(row->gate)) != 0;
+    bool valid =
+        row->gate == CONFIG_ALWAYS_VALID || (f->probe.offer.features & BIT(row->gate)) != 0;
     return row->device == f->interface.device && valid && (row->traits & CONFIG_TEXT) == 0 &&
            (size_t)row->offset + row->size <= f->probe.config_len;
 }
@@ -143,8 +143,8 @@ static void conclude(struct finding *f, enum device_type device)
     if (f->guessed) {
         device = offer_guess_device(&f->probe.offer);
     }
-    interface_of_offer(device, &f->probe.offer, f->probe.config, f->probe.config_len,
-                       &f->interface, &f->unnamed);
+    interface_of_offer(device, &f->probe.offer, f->probe.config, f->probe.config_len, &f->interface,
+                       &f->unnamed);
     interface_canonical(&f->interface, f->spec, sizeof(f->spec));
     interface_digest(&f->interface, f->digest);
 }

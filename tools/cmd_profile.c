@@ -13,8 +13,8 @@ bool spec_from_option(const char *command, const char *spec, struct interface *r
     if (spec_parse(spec, ret_interface, &error) == 0) {
         return true;
     }
-    usage_error("%s: profile '%s': '%.*s' at character %zu: %s", command, spec,
-                (int)error.word_len, spec + error.at, error.at + 1, error.text);
+    usage_error("%s: profile '%s': '%.*s' at character %zu: %s", command, spec, (int)error.word_len,
+                spec + error.at, error.at + 1, error.text);
     return false;
 }
 
@@ -61,8 +61,7 @@ static void show_json(const struct interface *i, const char *canonical, const ch
 static void show_text(const struct interface *i, const char *canonical, const char *digest)
 {
     char names[1024];
-    printf("spec      %s\ndigest    %s\ndevice    %s\n", canonical, digest,
-           device_name(i->device));
+    printf("spec      %s\ndigest    %s\ndevice    %s\n", canonical, digest, device_name(i->device));
     features_print(i->device, i->on, names, sizeof(names));
     printf("features  %s%s\n", i->host ? "whatever is offered, and required: " : "", names);
     if (i->host) {

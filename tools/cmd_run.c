@@ -70,8 +70,8 @@ int cmd_run(const struct command *command, int argc, char **argv)
     const struct option_row rows[] = {
         { "front", "EP", "where the front-end (QEMU) is: listen:PATH, connect:PATH, fd:N",
           OPTION_TEXT, false, &front },
-        { "back", "EP", "where the back-end is: connect:PATH, listen:PATH, fd:N", OPTION_TEXT, false,
-          &back },
+        { "back", "EP", "where the back-end is: connect:PATH, listen:PATH, fd:N", OPTION_TEXT,
+          false, &back },
         { "profile", "SPEC", "interface that the guest sees (default host: not pinned)",
           OPTION_TEXT, false, &profile },
         { "name", "NAME", "name in the log (default: from --front)", OPTION_TEXT, false,

@@ -13,7 +13,8 @@ static const char spec_notes[] =
     "  host,mq=off                   the same with changes\n"
     "  mrg_rxbuf=on,max_ring=256     the whole interface: what is not listed is off\n"
     "made of\n"
-    "  FEATURE=on|off|front          a virtio feature by QEMU's property name; front: the front-end\n"
+    "  FEATURE=on|off|front          a virtio feature by QEMU's property name; front: the "
+    "front-end\n"
     "                                implements it, the back-end never hears of it\n"
     "  queues=N max_ring=N mem_slots=N\n"
     "  protocol.FEATURE=on|off       a vhost-user protocol feature that is required or withheld\n"
@@ -21,15 +22,17 @@ static const char spec_notes[] =
     "  device=net|blk|...            where names are looked up; without it, in the first kind of\n"
     "                                device that has all of them";
 
-static const char probe_notes[] =
-    "Connecting is not without effect. A live DPDK, Open vSwitch or SPDK socket creates a device for\n"
-    "each connection. Many daemons (qemu-storage-daemon, virtiofsd) serve only one client: a probe\n"
-    "waits behind a running one, and some end when their first client leaves. Probe a back-end that\n"
-    "is not in use.";
+static const char probe_notes[] = "Connecting is not without effect. A live DPDK, Open vSwitch or "
+                                  "SPDK socket creates a device for\n"
+                                  "each connection. Many daemons (qemu-storage-daemon, virtiofsd) "
+                                  "serve only one client: a probe\n"
+                                  "waits behind a running one, and some end when their first "
+                                  "client leaves. Probe a back-end that\n"
+                                  "is not in use.";
 
 static const struct command commands[] = {
-    { "run", "--front EP --back EP", "Stands between a front-end (QEMU) and a back-end.", spec_notes,
-      cmd_run },
+    { "run", "--front EP --back EP", "Stands between a front-end (QEMU) and a back-end.",
+      spec_notes, cmd_run },
     { "probe", "EP", "Shows what a back-end offers, and the spec string that pins exactly this.",
       probe_notes, cmd_probe },
     { "profile", "show SPEC", "Shows what a spec string means: canonical form, digest, features.",

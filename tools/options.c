@@ -25,8 +25,7 @@ static void print_help(const struct command *command, const struct option_row *r
            command->usage, n_rows > 0 ? " [OPTIONS]" : "", command->summary);
     for (size_t i = 0; i < n_rows; i++) {
         char left[64];
-        snprintf(left, sizeof(left), "--%s%s%s", rows[i].name,
-                 rows[i].argument != NULL ? " " : "",
+        snprintf(left, sizeof(left), "--%s%s%s", rows[i].name, rows[i].argument != NULL ? " " : "",
                  rows[i].argument != NULL ? rows[i].argument : "");
         printf("  %-34s %s\n", left, rows[i].help);
     }

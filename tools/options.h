@@ -32,9 +32,9 @@ struct command {
 
 enum options_result { OPTIONS_OK, OPTIONS_HELP, OPTIONS_BAD };
 
-/* Options and positional arguments may be mixed; "--" ends options. `ret_words` gets up to `max_words`
- * positional arguments. OPTIONS_HELP: help was printed, exit with 0. OPTIONS_BAD: one line on stderr
- * says what is wrong, exit with 2. */
+/* Options and positional arguments may be mixed; "--" ends options. `ret_words` gets up to
+ * `max_words` positional arguments. OPTIONS_HELP: help was printed, exit with 0. OPTIONS_BAD: one
+ * line on stderr says what is wrong, exit with 2. */
 enum options_result options_parse(const struct command *command, const struct option_row *rows,
                                   size_t n_rows, int argc, char **argv, const char **ret_words,
                                   size_t max_words, size_t *ret_n_words);

@@ -25,8 +25,8 @@ static int remaining_ms(const struct prober *p)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    double s = (double)(p->until.tv_sec - now.tv_sec) +
-               (double)(p->until.tv_nsec - now.tv_nsec) / 1e9;
+    double s =
+        (double)(p->until.tv_sec - now.tv_sec) + (double)(p->until.tv_nsec - now.tv_nsec) / 1e9;
     return s <= 0 ? 0 : (int)(s * 1000) + 1;
 }
 
@@ -146,7 +146,9 @@ static int ask_config(struct prober *p, size_t size, struct probe *ret_probe)
  * structures that virtio devices have had. */
 static int read_config(struct prober *p, struct probe *ret_probe)
 {
-    static const size_t sizes[] = { PROBE_CONFIG_MAX, 136, 96, 72, 60, 57, 56, 40, 36, 24, 16, 12, 8, 4 };
+    static const size_t sizes[] = {
+        PROBE_CONFIG_MAX, 136, 96, 72, 60, 57, 56, 40, 36, 24, 16, 12, 8, 4
+    };
     int err = 0;
     for (size_t i = 0; i < ARRAY_SIZE(sizes) && err == 0 && ret_probe->config_len == 0; i++) {
         err = ask_config(p, sizes[i], ret_probe);

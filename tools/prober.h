@@ -15,7 +15,7 @@ struct probe {
     size_t config_len; /* 0: the back-end shows none */
 };
 
-/* 0, or -errno with a reason in `why`. A back-end that gives up at the configuration space has shown
- * everything else by then: that is no error. */
+/* 0, or -errno with a reason in `why`. A back-end that gives up at the configuration space has
+ * shown everything else by then: that is no error. */
 int prober_run(const struct endpoint *e, double timeout, struct probe *ret_probe, char *why,
                size_t why_len);
