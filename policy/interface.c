@@ -7,6 +7,12 @@
 
 #include "text.h"
 
+const struct limit_row limit_rows[N_LIMITS] = {
+    { "queues", offsetof(struct interface, queues), PROTOCOL_MAX_QUEUES },
+    { "max_ring", offsetof(struct interface, max_ring), PROTOCOL_MAX_RING },
+    { "mem_slots", offsetof(struct interface, mem_slots), PROTOCOL_MAX_SLOTS },
+};
+
 bool interface_is_transparent(const struct interface *i)
 {
     return i->host && i->on == 0 && i->off == 0 && i->front == 0 && i->protocol_on == 0 &&
@@ -121,15 +127,9 @@ void interface_canonical(const struct interface *i, char *buf, size_t len)
         add_switch(&t, "", "device", device_name(i->device));
     }
     add_features(&t, i);
-    const struct {
-        const char *name;
-        uint32_t value;
-    } limits[] = { { "queues", i->queues },
-                   { "max_ring", i->max_ring },
-                   { "mem_slots", i->mem_slots } };
-    for (size_t k = 0; k < ARRAY_SIZE(limits); k++) {
-        if (limits[k].value != 0) {
-            add_number(&t, "", limits[k].name, limits[k].value);
+    for (size_t k = 0; k < N_LIMITS; k++) {
+        if (interface_limit(i, &limit_rows[k]) != 0) {
+            add_number(&t, "", limit_rows[k].name, interface_limit(i, &limit_rows[k]));
         }
     }
     add_protocol(&t, i);

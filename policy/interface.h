@@ -15,6 +15,7 @@
 /* The protocol's own limits, which hold where a spec string says nothing. */
 #define PROTOCOL_MAX_QUEUES 32768
 #define PROTOCOL_MAX_RING 32768
+#define PROTOCOL_MAX_SLOTS 65535
 #define PROTOCOL_MEM_TABLE_SLOTS 8
 
 struct config_pin {
@@ -36,6 +37,22 @@ struct interface {
     size_t n_pins;
     struct config_pin pins[INTERFACE_MAX_PINS]; /* in the order of config.def */
 };
+
+/* The limits of an interface, by name: what spec strings, JSON and the canonical form have in
+ * common. */
+struct limit_row {
+    const char *name;
+    size_t offset; /* of the uint32_t in struct interface */
+    uint32_t most;
+};
+
+#define N_LIMITS 3
+extern const struct limit_row limit_rows[N_LIMITS];
+
+static inline uint32_t interface_limit(const struct interface *i, const struct limit_row *row)
+{
+    return *(const uint32_t *)(const void *)((const char *)i + row->offset);
+}
 
 /* What a back-end says of itself. A number that was not asked for is 0. */
 struct offer {

@@ -247,26 +247,22 @@ static int parse_number(struct parse *p, const struct word *w, uint64_t least, u
     return 0;
 }
 
-static int parse_limit(struct parse *p, const struct word *w, uint32_t most, uint32_t *limit)
+static int parse_limit(struct parse *p, const struct word *w, const struct limit_row *row)
 {
     uint64_t value = 0;
+    uint32_t *limit = (uint32_t *)(void *)((char *)p->out + row->offset);
     if (*limit != 0) {
         return fail(p, w->key, w->key_len, "given twice");
     }
-    int err = parse_number(p, w, 1, most, &value);
-    if (err == 0) {
-        *limit = (uint32_t)value;
+    int err = parse_number(p, w, 1, row->most, &value);
+    if (err < 0) {
+        return err;
     }
-    return err;
-}
-
-static int parse_max_ring(struct parse *p, const struct word *w)
-{
-    int err = parse_limit(p, w, PROTOCOL_MAX_RING, &p->out->max_ring);
-    if (err == 0 && (p->out->max_ring & (p->out->max_ring - 1)) != 0) {
+    *limit = (uint32_t)value;
+    if (limit == &p->out->max_ring && (value & (value - 1)) != 0) {
         return fail(p, w->value, w->value_len, "a ring size is a power of two");
     }
-    return err;
+    return 0;
 }
 
 static int parse_protocol(struct parse *p, const struct word *w)
@@ -357,14 +353,10 @@ static int parse_word(struct parse *p, const struct word *w)
     if (key_is(w, "device")) {
         return device_by_key(p, w);
     }
-    if (key_is(w, "queues")) {
-        return parse_limit(p, w, PROTOCOL_MAX_QUEUES, &p->out->queues);
-    }
-    if (key_is(w, "mem_slots")) {
-        return parse_limit(p, w, 65535, &p->out->mem_slots);
-    }
-    if (key_is(w, "max_ring")) {
-        return parse_max_ring(p, w);
+    for (size_t i = 0; i < N_LIMITS; i++) {
+        if (key_is(w, limit_rows[i].name)) {
+            return parse_limit(p, w, &limit_rows[i]);
+        }
     }
     if (has_prefix(w, "protocol.")) {
         return parse_protocol(p, w);

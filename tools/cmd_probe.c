@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "commands.h"
 #include "prober.h"
+#include "show.h"
 
 #define TIMEOUT_S 5.0
 
@@ -74,32 +73,6 @@ static void print_text(const struct finding *f, const char *endpoint)
     printf("digest             %s\n", f->digest);
 }
 
-static json_t *names_of_features(enum device_type device, uint64_t bits)
-{
-    json_t *names = json_array();
-    for (unsigned bit = 0; bit < 64; bit++) {
-        const struct feature_row *row = feature_of_bit(device, bit);
-        if ((bits & BIT(bit)) != 0) {
-            json_array_append_new(names, row != NULL ? json_string(row->name)
-                                                     : json_sprintf("bit %u", bit));
-        }
-    }
-    return names;
-}
-
-static json_t *names_of_protocol(uint64_t bits)
-{
-    json_t *names = json_array();
-    for (unsigned bit = 0; bit < 64; bit++) {
-        const struct protocol_row *row = protocol_of_bit(bit);
-        if ((bits & BIT(bit)) != 0) {
-            json_array_append_new(names, row != NULL ? json_string(row->name)
-                                                     : json_sprintf("bit %u", bit));
-        }
-    }
-    return names;
-}
-
 static json_t *config_json(const struct finding *f)
 {
     json_t *config = json_object();
@@ -122,19 +95,11 @@ static void print_json(const struct finding *f, const char *endpoint)
     json_t *out = json_pack(
         "{s:s, s:s, s:b, s:o, s:s, s:o, s:s, s:o, s:s, s:s}", "back_end", endpoint, "device",
         device_name(f->interface.device), "device_guessed", f->guessed, "features",
-        names_of_features(f->interface.device, o->features), "features_bits", features,
-        "protocol_features", names_of_protocol(o->protocol_features), "protocol_features_bits",
+        show_features(f->interface.device, o->features), "features_bits", features,
+        "protocol_features", show_protocol_features(o->protocol_features), "protocol_features_bits",
         protocol, "config", config_json(f), "spec", f->spec, "digest", f->digest);
-    if (o->queues != 0) {
-        json_object_set_new(out, "queues", json_integer(o->queues));
-    }
-    if (o->mem_slots != 0) {
-        json_object_set_new(out, "mem_slots", json_integer(o->mem_slots));
-    }
-    char *text = json_dumps(out, JSON_INDENT(2));
-    puts(text != NULL ? text : "{}");
-    free(text);
-    json_decref(out);
+    show_limits(out, &f->interface);
+    show_json(out);
 }
 
 static void conclude(struct finding *f, enum device_type device)

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "commands.h"
+#include "show.h"
 
 bool spec_from_option(const char *command, const char *spec, struct interface *ret_interface)
 {
@@ -18,47 +16,22 @@ bool spec_from_option(const char *command, const char *spec, struct interface *r
     return false;
 }
 
-static json_t *features_json(const struct interface *i, uint64_t bits)
+static void print_json(const struct interface *i, const char *canonical, const char *digest)
 {
-    json_t *names = json_array();
-    for (unsigned bit = 0; bit < 64; bit++) {
-        const struct feature_row *row = feature_of_bit(i->device, bit);
-        if ((bits & BIT(bit)) != 0 && row != NULL) {
-            json_array_append_new(names, json_string(row->name));
-        }
-    }
-    return names;
-}
-
-static void show_json(const struct interface *i, const char *canonical, const char *digest)
-{
-    json_t *out = json_pack("{s:s, s:s, s:b, s:s, s:o, s:o}", "spec", canonical, "digest", digest,
-                            "host", i->host, "device", device_name(i->device), "features",
-                            features_json(i, i->on), "front_features", features_json(i, i->front));
-    const struct {
-        const char *name;
-        uint32_t value;
-    } limits[] = { { "queues", i->queues },
-                   { "max_ring", i->max_ring },
-                   { "mem_slots", i->mem_slots } };
-    for (size_t k = 0; k < ARRAY_SIZE(limits); k++) {
-        if (limits[k].value != 0) {
-            json_object_set_new(out, limits[k].name, json_integer(limits[k].value));
-        }
-    }
     json_t *config = json_object();
     for (size_t k = 0; k < i->n_pins; k++) {
         json_object_set_new(config, i->pins[k].row->name,
                             json_integer((json_int_t)i->pins[k].value));
     }
-    json_object_set_new(out, "config", config);
-    char *text = json_dumps(out, JSON_INDENT(2));
-    puts(text != NULL ? text : "{}");
-    free(text);
-    json_decref(out);
+    json_t *out = json_pack("{s:s, s:s, s:b, s:s, s:o, s:o, s:o}", "spec", canonical, "digest",
+                            digest, "host", i->host, "device", device_name(i->device), "features",
+                            show_features(i->device, i->on), "front_features",
+                            show_features(i->device, i->front), "config", config);
+    show_limits(out, i);
+    show_json(out);
 }
 
-static void show_text(const struct interface *i, const char *canonical, const char *digest)
+static void print_text(const struct interface *i, const char *canonical, const char *digest)
 {
     char names[1024];
     printf("spec      %s\ndigest    %s\ndevice    %s\n", canonical, digest, device_name(i->device));
@@ -97,9 +70,9 @@ int cmd_profile(const struct command *command, int argc, char **argv)
     interface_canonical(&interface, canonical, sizeof(canonical));
     interface_digest(&interface, digest);
     if (json) {
-        show_json(&interface, canonical, digest);
+        print_json(&interface, canonical, digest);
     } else {
-        show_text(&interface, canonical, digest);
+        print_text(&interface, canonical, digest);
     }
     return 0;
 }
