@@ -6,6 +6,7 @@
 #include "text.h"
 
 #define LAYOUT FEATURE_LAYOUT
+#define FACT FEATURE_FACT
 #define VHOST FEATURE_VHOST
 #define SHOWN PROTOCOL_SHOWN
 #define ON_REQUEST PROTOCOL_ON_REQUEST
@@ -45,8 +46,8 @@ static const char *const device_names[N_DEVICE_TYPES] = {
 #define ALWAYS_VALID CONFIG_ALWAYS_VALID
 
 const struct config_row config_rows[] = {
-#define CONFIG_FIELD(device, offset, size, name, gate, traits)                                     \
-    { DEVICE_##device, offset, size, #name, gate, traits },
+#define CONFIG_FIELD(device, offset, size, name, gate, relation, traits)                           \
+    { DEVICE_##device, offset, size, #name, gate, CONFIG_##relation, traits },
 #include "config.def"
 #undef CONFIG_FIELD
 };
@@ -74,11 +75,11 @@ uint64_t features_known(enum device_type device)
     return bits;
 }
 
-uint64_t features_of_layout(enum device_type device)
+uint64_t features_how(enum device_type device, enum feature_how how)
 {
     uint64_t bits = 0;
     for (size_t i = 0; i < n_feature_rows; i++) {
-        if (row_is_of(&feature_rows[i], device) && feature_rows[i].how == FEATURE_LAYOUT) {
+        if (row_is_of(&feature_rows[i], device) && feature_rows[i].how == how) {
             bits |= BIT(feature_rows[i].bit);
         }
     }

@@ -43,7 +43,7 @@ enum protocol_bit {
 #undef PROTOCOL_FEATURE
 };
 
-enum feature_how { FEATURE_PLAIN, FEATURE_LAYOUT, FEATURE_VHOST };
+enum feature_how { FEATURE_PLAIN, FEATURE_LAYOUT, FEATURE_FACT, FEATURE_VHOST };
 enum protocol_how { PROTOCOL_SHOWN, PROTOCOL_ON_REQUEST };
 
 struct feature_row {
@@ -63,6 +63,7 @@ struct protocol_row {
 };
 
 enum config_trait { CONFIG_OF_INSTANCE = 1, CONFIG_WRITABLE = 2, CONFIG_TEXT = 4 };
+enum config_relation { CONFIG_ANY, CONFIG_UP_TO, CONFIG_SAME };
 #define CONFIG_ALWAYS_VALID 64u
 
 struct config_row {
@@ -71,6 +72,7 @@ struct config_row {
     uint16_t size;
     const char *name;
     unsigned gate; /* feature bit, or CONFIG_ALWAYS_VALID */
+    enum config_relation relation;
     unsigned traits;
 };
 
@@ -85,8 +87,9 @@ extern const size_t n_config_rows;
 uint64_t features_of_vhost(void);
 /* Bits that have a row for this kind of device, those of all devices included. */
 uint64_t features_known(enum device_type device);
-/* Bits that change the layout of rings or buffers. */
-uint64_t features_of_layout(enum device_type device);
+/* Bits of a kind of device (those that all devices share included) with this column. FEATURE_FACT:
+ * they say what the device is, and hiding one would not change that. */
+uint64_t features_how(enum device_type device, enum feature_how how);
 /* Protocol features that a pinned device lets through unless told otherwise. */
 uint64_t protocol_shown(void);
 uint64_t protocol_known(void);

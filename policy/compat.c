@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "compat.h"
 
+#include <inttypes.h>
+
 #include "text.h"
 
 static uint64_t bits_without_protocol(const struct interface *i, const struct offer *o)
@@ -28,6 +30,29 @@ static uint32_t mem_slots_of(const struct interface *i, const struct offer *o)
     return by_slot ? o->mem_slots : PROTOCOL_MEM_TABLE_SLOTS;
 }
 
+/* May the back-end's guest be told `wanted`, when its own value is `offered`? */
+static bool field_fits(const struct config_pin *pin, uint64_t offered)
+{
+    if (pin->mode == PIN_MIN || pin->row->relation == CONFIG_ANY) {
+        return true;
+    }
+    return pin->row->relation == CONFIG_SAME ? pin->value == offered : pin->value <= offered;
+}
+
+static void check_fields(const struct interface *i, const struct offer *o, struct gap *g)
+{
+    for (size_t k = 0; k < i->n_pins; k++) {
+        const struct config_pin *pin = &i->pins[k];
+        uint64_t offered = 0;
+        if (offer_config(o, pin->row, &offered) && !field_fits(pin, offered)) {
+            g->fields[g->n_fields].row = pin->row;
+            g->fields[g->n_fields].wanted = pin->value;
+            g->fields[g->n_fields].offered = offered;
+            g->n_fields++;
+        }
+    }
+}
+
 bool compat_check(const struct interface *i, const struct offer *o, struct gap *ret_gap)
 {
     if (interface_is_transparent(i)) {
@@ -37,6 +62,7 @@ bool compat_check(const struct interface *i, const struct offer *o, struct gap *
         .features = i->on & ~o->features,
         .protocol_features = i->protocol_on & ~interface_protocol_features(i, o),
         .without_protocol = bits_without_protocol(i, o),
+        .facts = features_how(i->device, FEATURE_FACT) & o->features & ~interface_features(i, o),
         .config = i->n_pins > 0 && (interface_protocol_features(i, o) & BIT(PROTOCOL_CONFIG)) == 0,
     };
     if (queues_of(i, o) < i->queues) {
@@ -47,8 +73,9 @@ bool compat_check(const struct interface *i, const struct offer *o, struct gap *
         g.mem_slots_wanted = i->mem_slots;
         g.mem_slots_offered = mem_slots_of(i, o);
     }
-    if (g.features == 0 && g.protocol_features == 0 && g.without_protocol == 0 &&
-        g.queues_wanted == 0 && g.mem_slots_wanted == 0 && !g.config) {
+    check_fields(i, o, &g);
+    if (g.facts == 0 && g.n_fields == 0 && g.features == 0 && g.protocol_features == 0 &&
+        g.without_protocol == 0 && g.queues_wanted == 0 && g.mem_slots_wanted == 0 && !g.config) {
         return true;
     }
     *ret_gap = g;
@@ -75,6 +102,11 @@ void gap_print(const struct gap *g, enum device_type device, char *buf, size_t l
         text_add_item(&t, "; ", "protocol features ");
         text_add(&t, "%s", names);
     }
+    if (g->facts != 0) {
+        features_print(device, g->facts, names, sizeof(names));
+        text_add_item(&t, "; ", "the back-end is ");
+        text_add(&t, "%s, which the profile does not say", names);
+    }
     if (g->queues_wanted != 0) {
         text_add_item(&t, "; ", "");
         text_add(&t, "queues %u wanted, %u offered", g->queues_wanted, g->queues_offered);
@@ -82,6 +114,11 @@ void gap_print(const struct gap *g, enum device_type device, char *buf, size_t l
     if (g->mem_slots_wanted != 0) {
         text_add_item(&t, "; ", "");
         text_add(&t, "mem_slots %u wanted, %u offered", g->mem_slots_wanted, g->mem_slots_offered);
+    }
+    for (size_t k = 0; k < g->n_fields; k++) {
+        text_add_item(&t, "; ", "config.");
+        text_add(&t, "%s %" PRIu64 " wanted, %" PRIu64 " offered", g->fields[k].row->name,
+                 g->fields[k].wanted, g->fields[k].offered);
     }
     if (g->config) {
         text_add_item(&t, "; ", "protocol feature config, without which no config field is shown");

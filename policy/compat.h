@@ -14,7 +14,13 @@ struct gap {
         without_protocol; /* wanted and offered, but the protocol feature they need is not shown */
     uint32_t queues_wanted, queues_offered;
     uint32_t mem_slots_wanted, mem_slots_offered;
-    bool config; /* fields are pinned, and the back-end has no configuration space to show */
+    uint64_t facts; /* offered and not wanted, but hiding them would not make them untrue */
+    bool config;    /* fields are pinned, and the back-end has no configuration space to show */
+    size_t n_fields;
+    struct {
+        const struct config_row *row;
+        uint64_t wanted, offered;
+    } fields[INTERFACE_MAX_PINS]; /* pinned fields that this back-end cannot stand behind */
 };
 
 /* True when the offer can serve the interface; otherwise *ret_gap says what is missing. */

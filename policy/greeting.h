@@ -2,9 +2,9 @@
  *
  * The questions that read a back-end's offer on a new connection, in the one order that every
  * back-end takes: GET_FEATURES, then where offered GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES
- * (rust-vmm answers nothing further without it), GET_QUEUE_NUM, GET_MAX_MEM_SLOTS. Nothing that
- * changes a device: the front-end's own negotiation follows on the same connection and replaces
- * what was set here. SET_OWNER is left to it, because rust-vmm takes one only. */
+ * (rust-vmm answers nothing further without it), GET_QUEUE_NUM, GET_MAX_MEM_SLOTS, GET_CONFIG.
+ * Nothing that changes a device: the front-end's own negotiation follows on the same connection and
+ * replaces what was set here. SET_OWNER is left to it, because rust-vmm takes one only. */
 #pragma once
 
 #include "interface.h"
@@ -16,11 +16,14 @@ enum greeting_step {
     GREETING_SET_PROTOCOL,
     GREETING_QUEUES,
     GREETING_SLOTS,
+    GREETING_CONFIG,
     GREETING_DONE,
 };
 
 struct greeting {
     enum greeting_step step;
+    bool whole_config;  /* read all of the configuration space, not only what is pinned */
+    size_t tries;       /* of sizes, for that */
     struct offer offer; /* complete once done */
 };
 

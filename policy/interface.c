@@ -134,7 +134,9 @@ void interface_canonical(const struct interface *i, char *buf, size_t len)
     }
     add_protocol(&t, i);
     for (size_t k = 0; k < i->n_pins; k++) {
-        add_number(&t, "config.", i->pins[k].row->name, i->pins[k].value);
+        text_add_item(&t, ",", "config.");
+        text_add(&t, "%s=%s%" PRIu64, i->pins[k].row->name,
+                 i->pins[k].mode == PIN_MIN ? "min:" : "", i->pins[k].value);
     }
 }
 
@@ -145,25 +147,37 @@ void interface_digest(const struct interface *i, char ret_digest[static INTERFAC
     SHA256Data((const uint8_t *)text, strlen(text), ret_digest);
 }
 
-static uint64_t read_little_endian(const uint8_t *bytes, size_t n)
+bool offer_config(const struct offer *o, const struct config_row *row, uint64_t *ret_value)
 {
     uint64_t value = 0;
-    for (size_t k = n; k > 0; k--) {
-        value = value << 8 | bytes[k - 1];
+    if ((size_t)row->offset + row->size > o->config_len || row->size > sizeof(value)) {
+        return false;
     }
-    return value;
+    for (size_t k = row->size; k > 0; k--) {
+        value = value << 8 | o->config[row->offset + k - 1];
+    }
+    *ret_value = value;
+    return true;
 }
 
-static bool pin_belongs(const struct config_row *row, const struct interface *i, size_t config_len)
+bool config_row_valid(const struct config_row *row, enum device_type device, uint64_t features)
 {
-    bool valid = row->gate == CONFIG_ALWAYS_VALID || (i->on & BIT(row->gate)) != 0;
-    bool of_interface = (row->traits & (CONFIG_OF_INSTANCE | CONFIG_TEXT)) == 0;
-    return row->device == i->device && valid && of_interface &&
-           (size_t)row->offset + row->size <= config_len;
+    bool valid = row->gate == CONFIG_ALWAYS_VALID || (features & BIT(row->gate)) != 0;
+    return row->device == device && valid && (row->traits & CONFIG_TEXT) == 0;
 }
 
-void interface_of_offer(enum device_type device, const struct offer *o, const uint8_t *config,
-                        size_t config_len, struct interface *ret_interface, uint64_t *ret_unnamed)
+size_t interface_config_len(const struct interface *i)
+{
+    size_t len = 0;
+    for (size_t k = 0; k < i->n_pins; k++) {
+        size_t end = (size_t)i->pins[k].row->offset + i->pins[k].row->size;
+        len = end > len ? end : len;
+    }
+    return len;
+}
+
+void interface_of_offer(enum device_type device, const struct offer *o,
+                        struct interface *ret_interface, uint64_t *ret_unnamed)
 {
     struct interface i = { .device = device };
     uint64_t guest = o->features & ~features_of_vhost();
@@ -172,9 +186,10 @@ void interface_of_offer(enum device_type device, const struct offer *o, const ui
     i.mem_slots = o->mem_slots;
     for (size_t k = 0; k < n_config_rows && i.n_pins < INTERFACE_MAX_PINS; k++) {
         const struct config_row *row = &config_rows[k];
-        if (pin_belongs(row, &i, config_len)) {
-            i.pins[i.n_pins++] =
-                (struct config_pin){ row, read_little_endian(config + row->offset, row->size) };
+        uint64_t value = 0;
+        if (config_row_valid(row, device, i.on) && (row->traits & CONFIG_OF_INSTANCE) == 0 &&
+            offer_config(o, row, &value)) {
+            i.pins[i.n_pins++] = (struct config_pin){ row, value, PIN_VALUE };
         }
     }
     *ret_unnamed = guest & ~features_known(device);

@@ -18,9 +18,14 @@
 #define PROTOCOL_MAX_SLOTS 65535
 #define PROTOCOL_MEM_TABLE_SLOTS 8
 
+/* What the front-end is shown of a field: the value, or the smaller of it and the back-end's. A
+ * field without a pin passes. */
+enum pin_mode { PIN_VALUE, PIN_MIN };
+
 struct config_pin {
     const struct config_row *row;
     uint64_t value;
+    enum pin_mode mode;
 };
 
 struct interface {
@@ -54,13 +59,21 @@ static inline uint32_t interface_limit(const struct interface *i, const struct l
     return *(const uint32_t *)(const void *)((const char *)i + row->offset);
 }
 
+/* The specification's largest configuration space. */
+#define OFFER_CONFIG_MAX 256
+
 /* What a back-end says of itself. A number that was not asked for is 0. */
 struct offer {
     uint64_t features;
     uint64_t protocol_features;
     uint32_t queues;
     uint32_t mem_slots;
+    uint32_t config_len; /* bytes of the configuration space that are known, from its start */
+    uint8_t config[OFFER_CONFIG_MAX];
 };
+
+/* A field of the offered configuration space; false when it is not known. */
+bool offer_config(const struct offer *o, const struct config_row *row, uint64_t *ret_value);
 
 /* Plain `host`: nothing is changed, and nothing is asked in the front-end's place. */
 bool interface_is_transparent(const struct interface *i);
@@ -87,11 +100,17 @@ void interface_canonical(const struct interface *i, char *buf, size_t len);
 #define INTERFACE_DIGEST_LEN 65
 void interface_digest(const struct interface *i, char ret_digest[static INTERFACE_DIGEST_LEN]);
 
-/* The interface that is exactly this offer, with `config` (config_len bytes read from the start of
- * the configuration space) pinned where its fields belong to the interface. Bits without a name
- * cannot be part of one; they are returned in *ret_unnamed. */
-void interface_of_offer(enum device_type device, const struct offer *o, const uint8_t *config,
-                        size_t config_len, struct interface *ret_interface, uint64_t *ret_unnamed);
+/* The interface that is exactly this offer; fields of the configuration space are pinned where they
+ * belong to the interface. Bits without a name cannot be part of one: they are returned in
+ * *ret_unnamed. */
+void interface_of_offer(enum device_type device, const struct offer *o,
+                        struct interface *ret_interface, uint64_t *ret_unnamed);
+
+/* The field is there for these features, as a number: it can be shown and pinned. */
+bool config_row_valid(const struct config_row *row, enum device_type device, uint64_t features);
+
+/* Bytes from the start of the configuration space that the pins reach; 0: nothing is pinned. */
+size_t interface_config_len(const struct interface *i);
 
 /* The kind of device that a back-end's offer looks like, DEVICE_UNKNOWN when it could be several:
  * the protocol does not tell. */

@@ -145,6 +145,35 @@ static uint8_t *pinned_byte(const struct config_bytes *c, const struct config_ro
     return c->bytes + (at - c->offset);
 }
 
+/* The back-end's value of a field whose bytes are all in the answer. */
+static bool answered_value(const struct config_bytes *c, const struct config_row *row,
+                           uint64_t *ret_value)
+{
+    uint64_t value = 0;
+    for (size_t k = row->size; k > 0; k--) {
+        const uint8_t *byte = pinned_byte(c, row, k - 1);
+        if (byte == NULL) {
+            return false;
+        }
+        value = value << 8 | *byte;
+    }
+    *ret_value = value;
+    return true;
+}
+
+/* What the front-end is shown. A piece of a field does not tell its value: then the greeting's
+ * holds. */
+static uint64_t shown_value(const struct rewrite *w, const struct config_pin *pin,
+                            const struct config_bytes *c)
+{
+    uint64_t own = 0;
+    if (pin->mode == PIN_VALUE ||
+        !(answered_value(c, pin->row, &own) || offer_config(w->offer, pin->row, &own))) {
+        return pin->value;
+    }
+    return own < pin->value ? own : pin->value;
+}
+
 static struct verdict config_answer(const struct rewrite *w, const struct message_row *row,
                                     struct msg *m, const struct field *f)
 {
@@ -153,10 +182,11 @@ static struct verdict config_answer(const struct rewrite *w, const struct messag
     struct config_bytes c = config_bytes_of(m);
     for (size_t i = 0; i < w->interface->n_pins; i++) {
         const struct config_pin *pin = &w->interface->pins[i];
+        uint64_t value = shown_value(w, pin, &c);
         for (size_t k = 0; k < pin->row->size; k++) {
             uint8_t *byte = pinned_byte(&c, pin->row, k);
             if (byte != NULL) {
-                *byte = (uint8_t)(pin->value >> (8 * k));
+                *byte = (uint8_t)(value >> (8 * k));
             }
         }
     }
@@ -174,6 +204,9 @@ static struct verdict config_write(const struct rewrite *w, const struct message
     }
     for (size_t i = 0; i < w->interface->n_pins; i++) {
         const struct config_pin *pin = &w->interface->pins[i];
+        if ((pin->row->traits & CONFIG_WRITABLE) != 0) {
+            continue;
+        }
         for (size_t k = 0; k < pin->row->size; k++) {
             const uint8_t *byte = pinned_byte(&c, pin->row, k);
             if (byte != NULL && *byte != (uint8_t)(pin->value >> (8 * k))) {

@@ -297,7 +297,11 @@ static int parse_config(struct parse *p, const struct word *w)
     }
     uint64_t value = 0;
     uint64_t most = row->size == 8 ? UINT64_MAX : BIT(8 * row->size) - 1;
-    int err = parse_number(p, w, 0, most, &value);
+    bool min = w->value_len > 4 && memcmp(w->value, "min:", 4) == 0;
+    struct word number = *w;
+    number.value += min ? 4 : 0;
+    number.value_len -= min ? 4 : 0;
+    int err = parse_number(p, &number, 0, most, &value);
     if (err < 0) {
         return err;
     }
@@ -311,7 +315,7 @@ static int parse_config(struct parse *p, const struct word *w)
     }
     assert(i->n_pins < INTERFACE_MAX_PINS);
     memmove(&i->pins[at + 1], &i->pins[at], (i->n_pins - at) * sizeof(i->pins[0]));
-    i->pins[at] = (struct config_pin){ row, value };
+    i->pins[at] = (struct config_pin){ row, value, min ? PIN_MIN : PIN_VALUE };
     i->n_pins++;
     return 0;
 }

@@ -11,7 +11,7 @@
 
 /* An offer and what follows from it, ready to be shown. */
 struct finding {
-    struct probe probe;
+    struct offer offer;
     struct interface interface;
     uint64_t unnamed;
     bool guessed;
@@ -19,28 +19,18 @@ struct finding {
     char digest[INTERFACE_DIGEST_LEN];
 };
 
-static uint64_t field_value(const struct finding *f, const struct config_row *row)
-{
-    uint64_t value = 0;
-    for (size_t k = row->size; k > 0; k--) {
-        value = value << 8 | f->probe.config[row->offset + k - 1];
-    }
-    return value;
-}
-
 /* A field that this device has and that the offered features make valid. */
-static bool field_shown(const struct finding *f, const struct config_row *row)
+static bool field_shown(const struct finding *f, const struct config_row *row, uint64_t *ret_value)
 {
-    bool valid =
-        row->gate == CONFIG_ALWAYS_VALID || (f->probe.offer.features & BIT(row->gate)) != 0;
-    return row->device == f->interface.device && valid && (row->traits & CONFIG_TEXT) == 0 &&
-           (size_t)row->offset + row->size <= f->probe.config_len;
+    return config_row_valid(row, f->interface.device, f->offer.features) &&
+           offer_config(&f->offer, row, ret_value);
 }
 
 static void print_text(const struct finding *f, const char *endpoint)
 {
     char names[2048];
-    const struct offer *o = &f->probe.offer;
+    uint64_t value = 0;
+    const struct offer *o = &f->offer;
     enum device_type device = f->interface.device;
     printf("back-end           %s\n", endpoint);
     if (device == DEVICE_UNKNOWN) {
@@ -60,9 +50,8 @@ static void print_text(const struct finding *f, const char *endpoint)
         printf("mem_slots          %u\n", o->mem_slots);
     }
     for (size_t i = 0; i < n_config_rows; i++) {
-        if (field_shown(f, &config_rows[i])) {
-            printf("config             %s=%" PRIu64 "\n", config_rows[i].name,
-                   field_value(f, &config_rows[i]));
+        if (field_shown(f, &config_rows[i], &value)) {
+            printf("config             %s=%" PRIu64 "\n", config_rows[i].name, value);
         }
     }
     if (f->unnamed != 0) {
@@ -76,10 +65,10 @@ static void print_text(const struct finding *f, const char *endpoint)
 static json_t *config_json(const struct finding *f)
 {
     json_t *config = json_object();
+    uint64_t value = 0;
     for (size_t i = 0; i < n_config_rows; i++) {
-        if (field_shown(f, &config_rows[i])) {
-            json_object_set_new(config, config_rows[i].name,
-                                json_integer((json_int_t)field_value(f, &config_rows[i])));
+        if (field_shown(f, &config_rows[i], &value)) {
+            json_object_set_new(config, config_rows[i].name, json_integer((json_int_t)value));
         }
     }
     return config;
@@ -87,7 +76,7 @@ static json_t *config_json(const struct finding *f)
 
 static void print_json(const struct finding *f, const char *endpoint)
 {
-    const struct offer *o = &f->probe.offer;
+    const struct offer *o = &f->offer;
     char features[24];
     char protocol[24];
     snprintf(features, sizeof(features), "%#" PRIx64, o->features);
@@ -106,10 +95,9 @@ static void conclude(struct finding *f, enum device_type device)
 {
     f->guessed = device == DEVICE_UNKNOWN;
     if (f->guessed) {
-        device = offer_guess_device(&f->probe.offer);
+        device = offer_guess_device(&f->offer);
     }
-    interface_of_offer(device, &f->probe.offer, f->probe.config, f->probe.config_len, &f->interface,
-                       &f->unnamed);
+    interface_of_offer(device, &f->offer, &f->interface, &f->unnamed);
     interface_canonical(&f->interface, f->spec, sizeof(f->spec));
     interface_digest(&f->interface, f->digest);
 }
@@ -152,7 +140,7 @@ int cmd_probe(const struct command *command, int argc, char **argv)
     if (device_text != NULL && !device_of_name(device_text, strlen(device_text), &device)) {
         return usage_error("probe: --device %s: no such kind of device", device_text);
     }
-    int err = prober_run(&endpoint, timeout, &finding.probe, why, sizeof(why));
+    int err = prober_run(&endpoint, timeout, &finding.offer, why, sizeof(why));
     if (err < 0) {
         return usage_error("probe: %s: %s", word, why);
     }

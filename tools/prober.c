@@ -120,42 +120,6 @@ static int greet(struct prober *p, struct greeting *g)
     }
 }
 
-/* Bytes 0 to `size`; 0 when the back-end has no such many. */
-static int ask_config(struct prober *p, size_t size, struct probe *ret_probe)
-{
-    struct wire_config head = { .offset = 0, .size = (uint32_t)size };
-    struct msg m = MSG_NULL;
-    struct msg answer = MSG_NULL;
-    int err = msg_make(FRONT_GET_CONFIG, 0, NULL, (uint32_t)(sizeof(head) + size), &m);
-    if (err < 0) {
-        return err;
-    }
-    memcpy(m.body, &head, sizeof(head));
-    err = ask(p, &m, &answer);
-    msg_clear(&m);
-    if (err == 0 && answer.head.size >= sizeof(head)) {
-        memcpy(&head, answer.body, sizeof(head));
-        ret_probe->config_len = head.size < size ? head.size : size;
-        memcpy(ret_probe->config, answer.body + sizeof(head), ret_probe->config_len);
-    }
-    msg_clear(&answer);
-    return err;
-}
-
-/* A back-end answers only a size that it has: the largest of the specification, then those of the
- * structures that virtio devices have had. */
-static int read_config(struct prober *p, struct probe *ret_probe)
-{
-    static const size_t sizes[] = {
-        PROBE_CONFIG_MAX, 136, 96, 72, 60, 57, 56, 40, 36, 24, 16, 12, 8, 4
-    };
-    int err = 0;
-    for (size_t i = 0; i < ARRAY_SIZE(sizes) && err == 0 && ret_probe->config_len == 0; i++) {
-        err = ask_config(p, sizes[i], ret_probe);
-    }
-    return err;
-}
-
 static int connect_to(struct prober *p, const struct endpoint *e)
 {
     struct sockaddr_un address;
@@ -173,12 +137,11 @@ static int connect_to(struct prober *p, const struct endpoint *e)
     return 0;
 }
 
-int prober_run(const struct endpoint *e, double timeout, struct probe *ret_probe, char *why,
+int prober_run(const struct endpoint *e, double timeout, struct offer *ret_offer, char *why,
                size_t why_len)
 {
     struct prober p = { .fd = -1, .why = why, .why_len = why_len };
-    struct greeting g = { .step = GREETING_FEATURES };
-    struct probe out = { .config_len = 0 };
+    struct greeting g = { .step = GREETING_FEATURES, .whole_config = true };
     clock_gettime(CLOCK_MONOTONIC, &p.until);
     p.until.tv_sec += (time_t)timeout;
     p.until.tv_nsec += (long)((timeout - (double)(time_t)timeout) * 1e9);
@@ -186,12 +149,11 @@ int prober_run(const struct endpoint *e, double timeout, struct probe *ret_probe
     if (err == 0) {
         err = greet(&p, &g);
     }
+    if (err < 0 && g.step == GREETING_CONFIG) {
+        err = 0;
+    }
     if (err == 0) {
-        out.offer = g.offer;
-        if ((g.offer.protocol_features & BIT(PROTOCOL_CONFIG)) != 0) {
-            read_config(&p, &out);
-        }
-        *ret_probe = out;
+        *ret_offer = g.offer;
     }
     close_keep_errno(p.fd);
     return err;
