@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <sha2.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "text.h"
@@ -12,6 +13,54 @@ const struct limit_row limit_rows[N_LIMITS] = {
     { "max_ring", offsetof(struct interface, max_ring), PROTOCOL_MAX_RING },
     { "mem_slots", offsetof(struct interface, mem_slots), PROTOCOL_MAX_SLOTS },
 };
+
+void interface_pin(struct interface *i, const struct config_pin *pin)
+{
+    size_t at = 0;
+    while (at < i->n_pins && i->pins[at].row < pin->row) {
+        at++;
+    }
+    if (at == i->n_pins || i->pins[at].row != pin->row) {
+        assert(i->n_pins < INTERFACE_MAX_PINS);
+        memmove(&i->pins[at + 1], &i->pins[at], (i->n_pins - at) * sizeof(i->pins[0]));
+        i->n_pins++;
+    }
+    i->pins[at] = *pin;
+}
+
+void interface_unpin(struct interface *i, const struct config_row *row)
+{
+    for (size_t k = 0; k < i->n_pins; k++) {
+        if (i->pins[k].row == row) {
+            i->n_pins--;
+            memmove(&i->pins[k], &i->pins[k + 1], (i->n_pins - k) * sizeof(i->pins[0]));
+            return;
+        }
+    }
+}
+
+bool interface_consistent(const struct interface *i, char *why, size_t why_len)
+{
+    char names[128];
+    uint64_t best = protocol_close((protocol_shown() | i->protocol_on) & ~i->protocol_off);
+    uint64_t lost = i->on & ~features_close(i->device, i->on, i->on, best);
+    if (lost != 0) {
+        features_print(i->device, lost, names, sizeof(names));
+        snprintf(why, why_len, "on, but a protocol feature that it needs is off: %s", names);
+        return false;
+    }
+    lost = i->protocol_on & ~best;
+    if (lost != 0) {
+        protocol_print(lost, names, sizeof(names));
+        snprintf(why, why_len, "on, but another that it needs is off: protocol %s", names);
+        return false;
+    }
+    if (i->n_pins > 0 && (best & BIT(PROTOCOL_CONFIG)) == 0) {
+        snprintf(why, why_len, "fields are pinned, but protocol feature config is off");
+        return false;
+    }
+    return true;
+}
 
 bool interface_is_transparent(const struct interface *i)
 {

@@ -62,6 +62,14 @@ static inline uint32_t interface_limit(const struct interface *i, const struct l
 /* The specification's largest configuration space. */
 #define OFFER_CONFIG_MAX 256
 
+/* Sets a pin (replacing that of the same field), keeping the order of config.def; takes one away.
+ */
+void interface_pin(struct interface *i, const struct config_pin *pin);
+void interface_unpin(struct interface *i, const struct config_row *row);
+
+/* False, with the reason, when an interface wants something and withholds what that needs. */
+bool interface_consistent(const struct interface *i, char *why, size_t why_len);
+
 /* What a back-end says of itself. A number that was not asked for is 0. */
 struct offer {
     uint64_t features;

@@ -17,10 +17,14 @@ struct word {
 
 struct parse {
     const char *spec;
+    const struct store *store;
+    const struct version *base; /* NULL: host, or a whole list */
     struct interface *out;
     struct spec_error *error;
     uint64_t seen_features;
     uint64_t seen_protocol;
+    uint64_t seen_limits; /* bits are rows of limit_rows */
+    uint64_t seen_fields; /* bits are rows of config_rows */
 };
 
 /* Longest name of the tables, and then some. */
@@ -115,6 +119,15 @@ static void consider(struct nearest *n, const char *prefix, const char *name)
     }
 }
 
+static void consider_versions(struct nearest *n, const struct store *store)
+{
+    for (size_t i = 0; store != NULL && i < store->n; i++) {
+        for (size_t k = 0; k < store->families[i]->n_versions; k++) {
+            consider(n, "", store->families[i]->versions[k].full_name);
+        }
+    }
+}
+
 static const char *const plain_keys[] = { "device", "queues", "max_ring", "mem_slots", "host" };
 
 /* A name that is off by at most a third of its letters counts as meant. */
@@ -134,6 +147,9 @@ static int fail_unknown(struct parse *p, const struct word *w, const char *what)
     }
     for (size_t i = 0; i < n_config_rows; i++) {
         consider(&n, "config.", config_rows[i].name);
+    }
+    if (w->value == NULL) {
+        consider_versions(&n, p->store);
     }
     if (n.name[0] != '\0') {
         return fail(p, w->key, w->key_len, "%s (did you mean %s?)", what, n.name);
@@ -188,9 +204,14 @@ static bool device_has_all(const char *spec, enum device_type device)
 
 static int device_by_key(struct parse *p, const struct word *w)
 {
+    enum device_type before = p->out->device;
     if (w->value == NULL || !device_of_name(w->value, w->value_len, &p->out->device)) {
         return fail(p, w->key, w->key_len,
                     "no such kind of device (net, blk, scsi, fs, vsock, gpu, crypto or input)");
+    }
+    if (p->base != NULL && p->out->device != before) {
+        return fail(p, w->key, w->key_len, "%s is for %s devices", p->base->full_name,
+                    device_name(before));
     }
     return 0;
 }
@@ -199,6 +220,9 @@ static int find_device(struct parse *p)
 {
     struct word w;
     bool all_common = true;
+    if (p->base != NULL) {
+        return 0; /* the version's, and names are looked up there */
+    }
     const char *pos = p->spec;
     while (next_word(&pos, &w)) {
         if (key_is(&w, "device") && w.value != NULL) {
@@ -251,9 +275,11 @@ static int parse_limit(struct parse *p, const struct word *w, const struct limit
 {
     uint64_t value = 0;
     uint32_t *limit = (uint32_t *)(void *)((char *)p->out + row->offset);
-    if (*limit != 0) {
+    uint64_t bit = BIT(row - limit_rows);
+    if ((p->seen_limits & bit) != 0) {
         return fail(p, w->key, w->key_len, "given twice");
     }
+    p->seen_limits |= bit;
     int err = parse_number(p, w, 1, row->most, &value);
     if (err < 0) {
         return err;
@@ -277,8 +303,10 @@ static int parse_protocol(struct parse *p, const struct word *w)
     p->seen_protocol |= BIT(row->bit);
     if (value_is(w, "on")) {
         p->out->protocol_on |= BIT(row->bit);
+        p->out->protocol_off &= ~BIT(row->bit);
     } else if (value_is(w, "off")) {
         p->out->protocol_off |= BIT(row->bit);
+        p->out->protocol_on &= ~BIT(row->bit);
     } else {
         return fail(p, w->value, w->value_len, "not a setting of a protocol feature (on or off)");
     }
@@ -305,18 +333,12 @@ static int parse_config(struct parse *p, const struct word *w)
     if (err < 0) {
         return err;
     }
-    /* Kept in table order, so that the canonical form does not depend on the user's. */
-    size_t at = 0;
-    while (at < i->n_pins && i->pins[at].row < row) {
-        at++;
-    }
-    if (at < i->n_pins && i->pins[at].row == row) {
+    uint64_t bit = BIT(row - config_rows);
+    if ((p->seen_fields & bit) != 0) {
         return fail(p, w->key, w->key_len, "given twice");
     }
-    assert(i->n_pins < INTERFACE_MAX_PINS);
-    memmove(&i->pins[at + 1], &i->pins[at], (i->n_pins - at) * sizeof(i->pins[0]));
-    i->pins[at] = (struct config_pin){ row, value, min ? PIN_MIN : PIN_VALUE };
-    i->n_pins++;
+    p->seen_fields |= bit;
+    interface_pin(i, &(struct config_pin){ row, value, min ? PIN_MIN : PIN_VALUE });
     return 0;
 }
 
@@ -334,6 +356,8 @@ static int parse_feature(struct parse *p, const struct word *w)
         return fail(p, w->key, w->key_len, "given twice");
     }
     p->seen_features |= BIT(row->bit);
+    i->on &= ~BIT(row->bit);
+    i->front &= ~BIT(row->bit);
     if (value_is(w, "on")) {
         i->on |= BIT(row->bit);
     } else if (value_is(w, "off")) {
@@ -371,28 +395,35 @@ static int parse_word(struct parse *p, const struct word *w)
     return parse_feature(p, w);
 }
 
-/* What a spec string withholds may be what something else in it needs. */
-static int check_contradictions(struct parse *p)
+/* What a change takes away from a named version, it takes from what stood on it too; unless the
+ * spec string itself wants that. */
+static int close_changes(struct parse *p)
 {
     struct interface *i = p->out;
     char names[128];
-    uint64_t best = (protocol_shown() | i->protocol_on) & ~i->protocol_off;
-    uint64_t lost = i->on & ~features_close(i->device, i->on, i->on, protocol_close(best));
-    if (lost != 0) {
-        features_print(i->device, lost, names, sizeof(names));
-        return fail(p, p->spec, strlen(p->spec),
-                    "on, but a protocol feature that it needs is off: %s", names);
+    if (p->base == NULL) {
+        return 0;
     }
-    lost = i->protocol_on & ~protocol_close(best);
-    if (lost != 0) {
-        protocol_print(lost, names, sizeof(names));
-        return fail(p, p->spec, strlen(p->spec),
-                    "on, but another that it needs is off: protocol %s", names);
+    uint64_t before = p->base->interface.on | i->on;
+    uint64_t protocol = protocol_close((protocol_shown() | i->protocol_on) & ~i->protocol_off);
+    uint64_t kept = features_close(i->device, before, i->on, protocol);
+    uint64_t contradicted = p->seen_features & i->on & ~kept;
+    if (contradicted != 0) {
+        features_print(i->device, contradicted, names, sizeof(names));
+        return fail(p, p->spec, strlen(p->spec), "on, but what it needs is off: %s", names);
     }
-    if (i->n_pins > 0 && (best & BIT(PROTOCOL_CONFIG)) == 0) {
-        return fail(p, p->spec, strlen(p->spec), "fields are pinned, but protocol.config is off");
-    }
+    i->on = kept;
+    i->protocol_on &= protocol;
     return 0;
+}
+
+static int check_contradictions(struct parse *p)
+{
+    char why[256];
+    if (interface_consistent(p->out, why, sizeof(why))) {
+        return 0;
+    }
+    return fail(p, p->spec, strlen(p->spec), "%s", why);
 }
 
 /* The first word may be a base instead of a setting. */
@@ -405,15 +436,32 @@ static int parse_base(struct parse *p, const struct word *w)
         p->out->host = true;
         return 0;
     }
+    if (p->base != NULL) {
+        return 0;
+    }
     return fail_unknown(p, w, w->key_len == 0 ? "empty" : "unknown profile");
 }
 
-int spec_parse(const char *spec, struct interface *ret_interface, struct spec_error *ret_error)
+bool spec_is_named(const char *spec)
 {
-    struct interface out = { .device = DEVICE_UNKNOWN };
-    struct parse p = { .spec = spec, .out = &out, .error = ret_error };
     struct word w = { .key = spec };
     const char *pos = spec;
+    return next_word(&pos, &w) && w.value == NULL && w.key_len > 0 && !key_is(&w, "host");
+}
+
+int spec_parse(const char *spec, const struct store *store, struct interface *ret_interface,
+               struct spec_error *ret_error)
+{
+    struct interface out = { .device = DEVICE_UNKNOWN };
+    struct parse p = { .spec = spec, .store = store, .out = &out, .error = ret_error };
+    struct word w = { .key = spec };
+    const char *pos = spec;
+    if (store != NULL && spec_is_named(spec)) {
+        p.base = store_find(store, spec, strcspn(spec, ","), NULL);
+    }
+    if (p.base != NULL) {
+        out = p.base->interface;
+    }
     int err = find_device(&p);
     if (err == 0 && next_word(&pos, &w)) {
         err = parse_base(&p, &w);
@@ -421,6 +469,9 @@ int spec_parse(const char *spec, struct interface *ret_interface, struct spec_er
     while (err == 0 && next_word(&pos, &w)) {
         err =
             w.key_len == 0 ? fail(&p, w.key, 0, "nothing between two commas") : parse_word(&p, &w);
+    }
+    if (err == 0) {
+        err = close_changes(&p);
     }
     if (err == 0) {
         err = check_contradictions(&p);

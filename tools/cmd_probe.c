@@ -79,14 +79,19 @@ static void print_json(const struct finding *f, const char *endpoint)
     const struct offer *o = &f->offer;
     char features[24];
     char protocol[24];
+    char config[2 * OFFER_CONFIG_MAX + 1] = "";
     snprintf(features, sizeof(features), "%#" PRIx64, o->features);
     snprintf(protocol, sizeof(protocol), "%#" PRIx64, o->protocol_features);
-    json_t *out = json_pack(
-        "{s:s, s:s, s:b, s:o, s:s, s:o, s:s, s:o, s:s, s:s}", "back_end", endpoint, "device",
-        device_name(f->interface.device), "device_guessed", f->guessed, "features",
-        show_features(f->interface.device, o->features), "features_bits", features,
-        "protocol_features", show_protocol_features(o->protocol_features), "protocol_features_bits",
-        protocol, "config", config_json(f), "spec", f->spec, "digest", f->digest);
+    for (size_t k = 0; k < o->config_len; k++) {
+        snprintf(config + 2 * k, 3, "%02x", o->config[k]);
+    }
+    json_t *out =
+        json_pack("{s:s, s:s, s:b, s:o, s:s, s:o, s:s, s:o, s:s, s:s, s:s}", "back_end", endpoint,
+                  "device", device_name(f->interface.device), "device_guessed", f->guessed,
+                  "features", show_features(f->interface.device, o->features), "features_bits",
+                  features, "protocol_features", show_protocol_features(o->protocol_features),
+                  "protocol_features_bits", protocol, "config", config_json(f), "config_bytes",
+                  config, "spec", f->spec, "digest", f->digest);
     show_limits(out, &f->interface);
     show_json(out);
 }

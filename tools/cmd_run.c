@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "profiles.h"
 #include "run.h"
 
 #define WAIT_S 10.0
@@ -64,6 +65,7 @@ int cmd_run(const struct command *command, int argc, char **argv)
     const char *front = NULL;
     const char *back = NULL;
     const char *profile = "host";
+    const char *dir = NULL;
     const char *level = "info";
     bool json = false;
     char name[256];
@@ -74,6 +76,7 @@ int cmd_run(const struct command *command, int argc, char **argv)
           false, &back },
         { "profile", "SPEC", "interface that the guest sees (default host: not pinned)",
           OPTION_TEXT, false, &profile },
+        { "profile-dir", "DIR", "folder with families, looked at first", OPTION_TEXT, false, &dir },
         { "name", "NAME", "name in the log (default: from --front)", OPTION_TEXT, false,
           &options.name },
         { "wait", "SECONDS|forever", "how long a front-end waits for a back-end (default 10)",
@@ -100,7 +103,7 @@ int cmd_run(const struct command *command, int argc, char **argv)
     }
     if (!parse_endpoint("--front", front, ENDPOINT_LISTEN, &options.front) ||
         !parse_endpoint("--back", back, ENDPOINT_CONNECT, &options.back) ||
-        !spec_from_option("run", profile, &options.interface)) {
+        !spec_from_option("run", profile, dir, &options.interface)) {
         return 2;
     }
     if (same_endpoint(&options.front, &options.back)) {

@@ -9,6 +9,8 @@ static int cmd_help(const struct command *command, int argc, char **argv);
 
 static const char spec_notes[] =
     "SPEC is one of\n"
+    "  org.dpdk.v22.11               a named version (see vushim versions)\n"
+    "  org.dpdk.v22.11,mq=off        the same with changes\n"
     "  host                          whatever the back-end offers, unpinned\n"
     "  host,mq=off                   the same with changes\n"
     "  mrg_rxbuf=on,max_ring=256     the whole interface: what is not listed is off\n"
@@ -18,7 +20,9 @@ static const char spec_notes[] =
     "                                implements it, the back-end never hears of it\n"
     "  queues=N max_ring=N mem_slots=N\n"
     "  protocol.FEATURE=on|off       a vhost-user protocol feature that is required or withheld\n"
-    "  config.FIELD=N                a field of the configuration space\n"
+    "  config.FIELD=N                a field of the configuration space; min:N shows the smaller "
+    "of N\n"
+    "                                and the back-end's value\n"
     "  device=net|blk|...            where names are looked up; without it, in the first kind of\n"
     "                                device that has all of them";
 
@@ -30,13 +34,22 @@ static const char probe_notes[] = "Connecting is not without effect. A live DPDK
                                   "client leaves. Probe a back-end that\n"
                                   "is not in use.";
 
+static const char offer_notes[] =
+    "OFFER is a file that vushim probe --json has written, or connect:PATH to ask the back-end "
+    "there\n"
+    "(see vushim probe --help for what a connection does). Exit status: 0 yes, 1 no, 2 error.";
+
 static const struct command commands[] = {
     { "run", "--front EP --back EP", "Stands between a front-end (QEMU) and a back-end.",
       spec_notes, cmd_run },
     { "probe", "EP", "Shows what a back-end offers, and the spec string that pins exactly this.",
       probe_notes, cmd_probe },
-    { "profile", "show SPEC", "Shows what a spec string means: canonical form, digest, features.",
-      spec_notes, cmd_profile },
+    { "versions", "", "Lists the named interfaces, or those that a back-end can serve.", NULL,
+      cmd_versions },
+    { "check", "SPEC --offer OFFER", "Says whether a back-end can serve an interface.", offer_notes,
+      cmd_check },
+    { "profile", "show SPEC | diff SPEC SPEC | capture OFFER | baseline OFFER... | lint FILE",
+      "Shows, compares, makes and checks interfaces.", spec_notes, cmd_profile },
     { "help", "[COMMAND|spec]", "Shows this list, or the help of a command.", NULL, cmd_help },
 };
 
