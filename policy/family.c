@@ -79,11 +79,11 @@ static int read_string(struct reading *r, const json_t *object, const char *key,
     return *ret_text != NULL ? 0 : -ENOMEM;
 }
 
-static int only_known_keys(struct reading *r, const json_t *object, const char *const *keys)
+static int only_known_keys(struct reading *r, json_t *object, const char *const *keys)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    json_object_foreach(object, key, value)
     {
         size_t i = 0;
         while (keys[i] != NULL && strcmp(keys[i], key) != 0) {
@@ -119,8 +119,8 @@ static int protocol_bit(struct reading *r, const char *name, uint64_t *ret_bit)
     return 0;
 }
 
-static int read_names(struct reading *r, const char *key, const json_t *list,
-                      bit_of_name_fn *bit_of, uint64_t *ret_bits)
+static int read_names(struct reading *r, const char *key, json_t *list, bit_of_name_fn *bit_of,
+                      uint64_t *ret_bits)
 {
     uint64_t bits = 0;
     size_t i;
@@ -128,7 +128,7 @@ static int read_names(struct reading *r, const char *key, const json_t *list,
     if (!json_is_array(list)) {
         return fail(r, key, "a list of names is needed here");
     }
-    json_array_foreach((json_t *)(uintptr_t)list, i, item)
+    json_array_foreach(list, i, item)
     {
         uint64_t bit = 0;
         if (!json_is_string(item)) {
@@ -153,7 +153,7 @@ static int read_bits(struct reading *r, const json_t *version, const char *key, 
                      bit_of_name_fn *bit_of, uint64_t *bits)
 {
     static const char *const keys[] = { "add", "remove", NULL };
-    const json_t *value = json_object_get(version, key);
+    json_t *value = json_object_get(version, key);
     uint64_t add = 0;
     uint64_t remove = 0;
     if (value == NULL) {
@@ -166,7 +166,7 @@ static int read_bits(struct reading *r, const json_t *version, const char *key, 
         return fail(r, key, "a list of names is needed here");
     }
     int err = only_known_keys(r, value, keys);
-    const json_t *list = json_object_get(value, "add");
+    json_t *list = json_object_get(value, "add");
     if (err == 0 && list != NULL) {
         err = read_names(r, key, list, bit_of, &add);
     }
@@ -239,7 +239,7 @@ static int read_config_field(struct reading *r, const char *key, const json_t *v
 
 static int read_config(struct reading *r, const json_t *version, struct interface *i)
 {
-    const json_t *config = json_object_get(version, "config");
+    json_t *config = json_object_get(version, "config");
     const char *key;
     json_t *value;
     if (config == NULL) {
@@ -248,7 +248,7 @@ static int read_config(struct reading *r, const json_t *version, struct interfac
     if (!json_is_object(config)) {
         return fail(r, "config", "an object of fields is needed here");
     }
-    json_object_foreach((json_t *)(uintptr_t)config, key, value)
+    json_object_foreach(config, key, value)
     {
         int err = read_config_field(r, key, value, i);
         if (err < 0) {
@@ -335,7 +335,7 @@ static bool name_is_plain(const char *name)
                strlen(name);
 }
 
-static int read_version(struct reading *r, const json_t *object)
+static int read_version(struct reading *r, json_t *object)
 {
     static const char *const keys[] = { "name",     "description", "source",
                                         "based_on", "features",    "queues",
@@ -386,7 +386,7 @@ static int read_version(struct reading *r, const json_t *object)
 
 static int read_versions(struct reading *r, const json_t *root)
 {
-    const json_t *list = json_object_get(root, "versions");
+    json_t *list = json_object_get(root, "versions");
     size_t i;
     json_t *object;
     if (!json_is_array(list) || json_array_size(list) == 0) {
@@ -396,7 +396,7 @@ static int read_versions(struct reading *r, const json_t *root)
     if (r->family->versions == NULL) {
         return -ENOMEM;
     }
-    json_array_foreach((json_t *)(uintptr_t)list, i, object)
+    json_array_foreach(list, i, object)
     {
         int err = read_version(r, object);
         if (err < 0) {
@@ -406,7 +406,7 @@ static int read_versions(struct reading *r, const json_t *root)
     return 0;
 }
 
-static int read_family(struct reading *r, const json_t *root)
+static int read_family(struct reading *r, json_t *root)
 {
     static const char *const keys[] = { "$schema",     "family",   "device",
                                         "description", "versions", NULL };

@@ -8,7 +8,7 @@
 #include "interface.h"
 
 /* Larger files are no families. */
-#define FAMILY_MAX_BYTES (1024 * 1024)
+#define FAMILY_MAX_BYTES 1048576
 
 struct version {
     char *name;        /* "v22.11" */

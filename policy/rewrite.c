@@ -219,13 +219,18 @@ static struct verdict config_write(const struct rewrite *w, const struct message
 
 /* ---- what the back-end answers ---- */
 
+static bool offer_same_numbers(const struct offer *a, const struct offer *b)
+{
+    return a->features == b->features && a->protocol_features == b->protocol_features &&
+           a->queues == b->queues && a->mem_slots == b->mem_slots;
+}
+
 /* The offer is asked for more than once in a connection, and must not shrink in between. What was
  * found good when the connection was made is not looked at again. */
 static struct verdict check_offer(const struct rewrite *w, const struct offer *now)
 {
     struct verdict v = { .kind = VERDICT_INCOMPATIBLE, .rule = RULE_OFFER };
-    bool same = memcmp(now, w->offer, sizeof(*now)) == 0;
-    return same || compat_check(w->interface, now, &v.gap) ? pass : v;
+    return offer_same_numbers(now, w->offer) || compat_check(w->interface, now, &v.gap) ? pass : v;
 }
 
 static struct verdict offer_features(const struct rewrite *w, const struct message_row *row,

@@ -23,7 +23,8 @@ static int add_take(struct store *s, struct family *f)
         family_free(f);
         return 0;
     }
-    struct family **grown = realloc(s->families, (s->n + 1) * sizeof(*grown));
+    size_t size = (s->n + 1) * sizeof(struct family *);
+    struct family **grown = realloc((void *)s->families, size);
     if (grown == NULL) {
         family_free(f);
         return -ENOMEM;
