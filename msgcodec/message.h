@@ -116,6 +116,8 @@ enum message_trait {
     POSTCOPY_LISTEN = 1 << 5,
     POSTCOPY_END = 1 << 6,
     CLOSES_FDS = 1 << 7,
+    STOPS_RING = 1 << 8,
+    RESETS = 1 << 9,
 };
 
 struct message_row {

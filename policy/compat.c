@@ -33,10 +33,16 @@ static uint32_t mem_slots_of(const struct interface *i, const struct offer *o)
 /* May the back-end's guest be told `wanted`, when its own value is `offered`? */
 static bool field_fits(const struct config_pin *pin, uint64_t offered)
 {
-    if (pin->mode == PIN_MIN || pin->row->relation == CONFIG_ANY) {
-        return true;
+    uint64_t told = pin->mode == PIN_MIN && offered < pin->value ? offered : pin->value;
+    switch (pin->row->relation) {
+    case CONFIG_SAME:
+        return told == offered;
+    case CONFIG_UP_TO:
+        return told <= offered;
+    case CONFIG_ANY:
+        break;
     }
-    return pin->row->relation == CONFIG_SAME ? pin->value == offered : pin->value <= offered;
+    return true;
 }
 
 static void check_fields(const struct interface *i, const struct offer *o, struct gap *g)

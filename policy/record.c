@@ -67,6 +67,55 @@ static void record_memory(struct record *r, const struct message_row *row, const
     }
 }
 
+/* ---- rings ---- */
+
+static struct record_ring *ring_at(struct record *r, uint64_t index)
+{
+    if (index >= RECORD_MAX_RINGS) {
+        return NULL;
+    }
+    if (index >= r->n_rings) {
+        memset(&r->rings[r->n_rings], 0, (index + 1 - r->n_rings) * sizeof(r->rings[0]));
+        r->n_rings = (uint32_t)index + 1;
+    }
+    return &r->rings[index];
+}
+
+static void record_ring(struct record *r, const struct message_row *row, const struct msg *m)
+{
+    const struct payload *p = &payloads[row->payload];
+    const struct field *index = field_of_kind(p, KIND_QUEUE_INDEX);
+    const struct field *num = field_of_kind(p, KIND_RING_SIZE);
+    const struct field *enable = field_of_kind(p, KIND_RING_ENABLE);
+    struct record_ring *ring = ring_at(r, field_get(m, index));
+    if (ring == NULL) {
+        return;
+    }
+    if (num != NULL) {
+        ring->num = (uint32_t)field_get(m, num);
+    } else if (enable != NULL) {
+        ring->enabled = field_get(m, enable) != 0;
+    } else if ((row->traits & STOPS_RING) != 0) {
+        ring->started = false;
+    }
+}
+
+static void record_ring_fd(struct record *r, const struct message_row *row, const struct msg *m,
+                           const struct field *f)
+{
+    struct record_ring *ring = ring_at(r, field_get(m, f) & WIRE_VRING_INDEX_MASK);
+    if (ring != NULL && row->fds.role == ROLE_KICK) {
+        ring->started = true;
+    }
+}
+
+void record_clear(struct record *r)
+{
+    r->features_acked = r->protocol_acked = 0;
+    r->postcopy = POSTCOPY_NONE;
+    r->n_rings = r->n_regions = 0;
+}
+
 void record_request(struct record *r, const struct message_row *row, const struct msg *m)
 {
     const struct payload *p = &payloads[row->payload];
@@ -77,6 +126,15 @@ void record_request(struct record *r, const struct message_row *row, const struc
     }
     if (protocol != NULL) {
         r->protocol_acked = field_get(m, protocol);
+    }
+    const struct field *ring_fd = field_of_kind(p, KIND_VRING_FD);
+    if (field_of_kind(p, KIND_QUEUE_INDEX) != NULL) {
+        record_ring(r, row, m);
+    } else if (ring_fd != NULL) {
+        record_ring_fd(r, row, m, ring_fd);
+    }
+    if ((row->traits & RESETS) != 0) {
+        r->n_rings = 0;
     }
     record_memory(r, row, m);
     if ((row->traits & POSTCOPY_ADVISE) != 0) {

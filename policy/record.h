@@ -12,6 +12,9 @@
 /* rust-vmm's daemons take 509 regions, QEMU uses at most 512. */
 #define RECORD_MAX_REGIONS 512
 
+/* QEMU uses at most 1024 virtqueues, DPDK 257. */
+#define RECORD_MAX_RINGS 1024
+
 enum record_postcopy { POSTCOPY_NONE, POSTCOPY_ADVISED, POSTCOPY_LISTENING };
 
 struct record_region {
@@ -20,13 +23,24 @@ struct record_region {
     uint64_t user_addr;
 };
 
+struct record_ring {
+    uint32_t num; /* entries; 0: not set */
+    bool enabled;
+    bool started; /* has had a kick since it was last stopped */
+};
+
 struct record {
     uint64_t features_acked;
     uint64_t protocol_acked;
     enum record_postcopy postcopy;
+    uint32_t n_rings; /* rings below this have been named */
+    struct record_ring rings[RECORD_MAX_RINGS];
     uint32_t n_regions;
     struct record_region regions[RECORD_MAX_REGIONS]; /* untouched pages cost nothing */
 };
+
+/* A new life: nothing is known. */
+void record_clear(struct record *r);
 
 /* A request of `row` is being passed on. */
 void record_request(struct record *r, const struct message_row *row, const struct msg *m);

@@ -53,7 +53,7 @@ static struct verdict ack_features(const struct rewrite *w, const struct message
     if ((value & ~shown) != 0) {
         return refuse(RULE_FEATURES, f->name, value & ~shown, shown);
     }
-    field_set(m, f, value & ~(w->interface->front & ~w->offer->features));
+    field_set(m, f, value & ~w->interface->front);
     return pass;
 }
 

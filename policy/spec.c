@@ -346,6 +346,12 @@ static int parse_feature(struct parse *p, const struct word *w)
 {
     struct interface *i = p->out;
     const struct feature_row *row = feature_of_name(i->device, w->key, w->key_len);
+    if (key_is(w, "host")) {
+        return fail(p, w->key, w->key_len, "stands alone, and first (write host,NAME=off)");
+    }
+    if (row == NULL && word_is_known(w)) {
+        return fail(p, w->key, w->key_len, "no feature of a %s device", device_name(i->device));
+    }
     if (row == NULL) {
         return fail_unknown(p, w, "unknown name");
     }

@@ -9,6 +9,10 @@
 /* How long a connected back-end may take for its answers to the greeting, if --wait is shorter:
  * DPDK looks at a new connection up to a second late. */
 #define GREETING_S 5.0
+/* How long at most a front-end is kept waiting for its refusal when it comes back at once each
+ * time: QEMU as a client tries a thousand times a second otherwise, and stands still while it
+ * waits. */
+#define HOLD_MOST_S 0.5
 /* A life shorter than this makes the next one wait, twice as long each time. */
 #define SHORT_LIFE_S 1.0
 #define PAUSE_FIRST_S 0.05
@@ -49,8 +53,8 @@ static void log_ending(struct device *d, const struct side *side, enum ending en
     if (suppressed > 0) {
         snprintf(more, sizeof(more), " (%lu like this not logged)", suppressed);
     }
-    log_line(row->level, d->options.name, side->name, "%s%s%s after %lu messages [%s]%s", row->text,
-             detail[0] != '\0' ? ": " : "", detail, side->received, row->name, more);
+    log_line(row->level, d->options.name, side->name, "%s after %lu messages%s%s [%s]%s", row->text,
+             side->received, detail[0] != '\0' ? ": " : "", detail, row->name, more);
 }
 
 static void forget(struct device *d)
@@ -63,9 +67,7 @@ static void forget(struct device *d)
     ev_timer_stop(d->loop, &d->linger);
     d->greeting = (struct greeting){ .step = GREETING_FEATURES };
     d->asking = d->greeted = d->closing = false;
-    d->record.features_acked = d->record.protocol_acked = 0;
-    d->record.postcopy = POSTCOPY_NONE;
-    d->record.n_regions = 0;
+    record_clear(&d->record);
 }
 
 static void on_pause_over(struct ev_loop *loop, ev_timer *w, int events)
@@ -93,7 +95,7 @@ static void next_life(struct device *d)
 {
     forget(d);
     if (is_single(d)) {
-        d->finished(d);
+        d->finished(d, false);
         return;
     }
     pause_if_short(d);
@@ -133,10 +135,12 @@ void device_end(struct device *d, struct side *side, enum ending ending, const c
         relay_stop_reading(&d->channel);
         ev_timer_stop(d->loop, &d->patience);
     }
+    bool front_waits = ending == ENDING_INCOMPATIBLE && front_is_open(d);
+    double hold = !front_waits ? 0 : d->pause_s < HOLD_MOST_S ? d->pause_s : HOLD_MOST_S;
     /* Messages that are whole in hand still go; the caller may stand in one of the sides, so the
      * rest happens in a turn of its own. */
     ev_timer_stop(d->loop, &d->linger);
-    ev_timer_set(&d->linger, is_sending(d) ? LINGER_S : 0, 0);
+    ev_timer_set(&d->linger, is_sending(d) ? LINGER_S : hold, 0);
     ev_timer_start(d->loop, &d->linger);
 }
 
@@ -149,20 +153,71 @@ static void refuse_back_end(struct device *d, const struct gap *gap)
     device_end(d, &d->wire.responder, ENDING_INCOMPATIBLE, detail);
 }
 
+/* A back-end that has come back with less than before may still serve the profile; whoever upgraded
+ * it wants to know. */
+static void warn_of_drift(struct device *d)
+{
+    const struct offer *now = &d->greeting.offer;
+    uint64_t features = d->last_offer.features & ~now->features;
+    uint64_t protocol = d->last_offer.protocol_features & ~now->protocol_features;
+    char names[1024];
+    char protocol_names[1024];
+    if (d->had_offer && (features | protocol) != 0) {
+        features_print(d->options.interface.device, features, names, sizeof(names));
+        protocol_print(protocol, protocol_names, sizeof(protocol_names));
+        log_warn(d->options.name, "back",
+                 "offers less than before: features {%s}, protocol "
+                 "features {%s}",
+                 names, protocol_names);
+    }
+    d->last_offer = *now;
+    d->had_offer = true;
+}
+
+/* Told before anybody relies on it: the guest that is to come here could not carry on. */
+static bool meets_expectation(struct device *d)
+{
+    char why[DETAIL_LEN];
+    if (!d->options.expects || expectation_met(&d->options.expectation, &d->options.interface,
+                                               &d->greeting.offer, why, sizeof(why))) {
+        return true;
+    }
+    device_end(d, &d->wire.responder, ENDING_INCOMPATIBLE, why);
+    d->finished(d, true);
+    return false;
+}
+
+/* Names without device= mean the first kind of device that has them, which may not be this one. */
+static void warn_of_kind(struct device *d)
+{
+    enum device_type wanted = d->options.interface.device;
+    enum device_type looks = offer_guess_device(&d->greeting.offer);
+    if (wanted != DEVICE_UNKNOWN && looks != DEVICE_UNKNOWN && wanted != looks) {
+        log_warn(d->options.name, "back",
+                 "looks like a %s device, the profile is for %s (add device=%s to it?)",
+                 device_name(looks), device_name(wanted), device_name(looks));
+    }
+}
+
 static void greeting_over(struct device *d)
 {
     struct gap gap = { .config = false };
+    warn_of_drift(d);
+    warn_of_kind(d);
     if (!compat_check(&d->options.interface, &d->greeting.offer, &gap)) {
         refuse_back_end(d, &gap);
+        if (d->options.expects) {
+            d->finished(d, true);
+        }
         return;
     }
-    d->greeted = true;
+    d->greeted = meets_expectation(d);
 }
 
 /* Sends questions as long as there is room and no answer is due. */
 static void greet(struct device *d)
 {
-    if (interface_is_transparent(&d->options.interface)) {
+    if (interface_is_transparent(&d->options.interface) && !d->options.expects) {
         d->greeted = true;
         return;
     }
@@ -400,7 +455,6 @@ static void init(struct device *d, struct ev_loop *loop, const struct device_opt
                  device_finished_fn *finished)
 {
     memset(d, 0, offsetof(struct device, record));
-    d->record.n_regions = 0;
     d->options = *options;
     d->loop = loop;
     d->finished = finished;

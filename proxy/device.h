@@ -15,6 +15,7 @@
  * While `closing`, nothing is read any more and whole messages in hand are still sent. */
 #pragma once
 
+#include "expect.h"
 #include "greeting.h"
 #include "listener.h"
 #include "relay.h"
@@ -24,15 +25,19 @@ struct device_options {
     const char *name;
     struct endpoint front;
     struct endpoint back;
+    const char *profile; /* the spec string as it was given */
     struct interface interface;
+    bool expects; /* the back-end must be able to carry on what `expectation` says, or we end */
+    struct expectation expectation;
     double wait;                  /* seconds a front-end waits for a back-end; < 0: for ever */
     double slow_after;            /* see relay.h */
     double channel_answer_within; /* see relay.h, for the back-end channel */
 };
 
 struct device;
-/* A device whose endpoint was a connected descriptor has come to its end. */
-typedef void device_finished_fn(struct device *d);
+/* A device has come to its end: a connected descriptor is used up (failed: false), or the back-end
+ * does not meet the expectation. */
+typedef void device_finished_fn(struct device *d, bool failed);
 
 struct device {
     struct device_options options;
@@ -42,6 +47,8 @@ struct device {
     struct relay wire;    /* front-end asks, back-end answers */
     struct relay channel; /* back-end asks, front-end answers: SET_BACKEND_REQ_FD */
     struct greeting greeting;
+    struct offer last_offer; /* of the back-end before this one, to see what an upgrade took away */
+    bool had_offer;
     int next_front, next_back; /* peers kept for the next life; -1 */
     bool asking;               /* a question of ours is outstanding */
     bool greeted;              /* greeting.offer holds, and can serve the interface */

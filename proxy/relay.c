@@ -229,12 +229,13 @@ static void pass_request(struct relay *r, const struct message_row *row, struct 
     }
 }
 
-static void log_message(const struct relay *r, const struct side *from, const struct msg *m)
+static void log_message(const struct relay *r, const struct side *s, const char *verb,
+                        const struct msg *m)
 {
     char text[DETAIL_LEN];
     if (log_wants(LOG_LEVEL_DEBUG)) {
         message_print(r->space, r->rewrite.interface->device, m, text, sizeof(text));
-        log_debug(r->device, from->name, "%s", text);
+        log_debug(r->device, s->name, "%s%s", verb, text);
     }
 }
 
@@ -242,7 +243,7 @@ static void take_request(struct relay *r, struct msg *m)
 {
     const struct message_row *row = row_of(r, m);
     struct check_fault fault = check_message(row, false, m);
-    log_message(r, &r->requester, m);
+    log_message(r, &r->requester, "", m);
     r->n_requests++;
     if (msg_is_reply(m)) {
         char name[24];
@@ -298,6 +299,9 @@ static void pass_answer(struct relay *r, const struct answer *to, struct msg *m)
         return;
     }
     r->n_answers++;
+    if (!r->rewrite.transparent) {
+        log_message(r, &r->requester, "is told: ", m);
+    }
     int err = side_send(&r->requester, m);
     if (err < 0) {
         end_by_frame(r, &r->requester, err);
@@ -307,7 +311,7 @@ static void pass_answer(struct relay *r, const struct answer *to, struct msg *m)
 static void take_answer(struct relay *r, struct msg *m)
 {
     struct answer to = { .row = NULL };
-    log_message(r, &r->responder, m);
+    log_message(r, &r->responder, "", m);
     if (!msg_is_reply(m)) {
         char name[24];
         end(r, &r->responder, ENDING_NOT_A_REPLY, message_name(r->space, m->head.request, name));

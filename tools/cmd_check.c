@@ -24,7 +24,6 @@ static const char *hint_of(const struct feature_row *row)
         { DEVICE_RING, RING_RING_PACKED, "SPDK from 23.09 on and VPP offer it only when asked to" },
         { DEVICE_RING, RING_EVENT_IDX, "SPDK never offers it, VPP only with event-idx" },
         { DEVICE_RING, RING_ACCESS_PLATFORM, "offered only with iommu support switched on" },
-        { DEVICE_BLK, BLK_MQ, "qemu-storage-daemon offers it with num-queues above 1" },
     };
     for (size_t i = 0; i < ARRAY_SIZE(hints); i++) {
         if (hints[i].device == row->device && hints[i].bit == row->bit) {
@@ -40,11 +39,17 @@ static const struct feature_row *row_of_missing(const struct gap *g, enum device
     return (g->features & BIT(bit)) != 0 ? feature_of_bit(device, bit) : NULL;
 }
 
-static void print_text(const struct interface *i, const struct gap *g, bool fits)
+static void print_text(const struct interface *i, const struct gap *g, bool fits, const char *why)
 {
     char text[4096];
-    if (fits) {
+    if (fits && why[0] == '\0') {
         puts("yes: this back-end can serve the interface");
+        return;
+    }
+    if (why[0] != '\0') {
+        printf("no: the running guest could not carry on: %s\n", why);
+    }
+    if (fits) {
         return;
     }
     gap_print(g, i->device, text, sizeof(text));
@@ -92,19 +97,19 @@ static json_t *hints_json(const struct gap *g, enum device_type device)
     return hints;
 }
 
-static void print_json(const struct interface *i, const struct gap *g, bool fits)
+static void print_json(const struct interface *i, const struct gap *g, bool yes, const char *why)
 {
     char spec[INTERFACE_TEXT_LEN];
     char digest[INTERFACE_DIGEST_LEN];
     interface_canonical(i, spec, sizeof(spec));
     interface_digest(i, digest);
-    show_json(json_pack("{s:b, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:b}", "compatible", fits,
-                        "spec", spec, "digest", digest, "host", i->host, "missing_features",
-                        show_features(i->device, g->features | g->without_protocol),
-                        "missing_protocol_features", show_protocol_features(g->protocol_features),
-                        "unwanted_features", show_features(i->device, g->facts), "limits",
-                        limits_json(g), "hints", hints_json(g, i->device), "missing_config",
-                        g->config));
+    show_json(json_pack("{s:b, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:b, s:s}", "compatible",
+                        yes, "spec", spec, "digest", digest, "host", i->host, "missing_features",
+                        json_of_features(i->device, g->features | g->without_protocol),
+                        "missing_protocol_features",
+                        json_of_protocol_features(g->protocol_features), "unwanted_features",
+                        json_of_features(i->device, g->facts), "limits", limits_json(g), "hints",
+                        hints_json(g, i->device), "missing_config", g->config, "state", why));
 }
 
 int cmd_check(const struct command *command, int argc, char **argv)
@@ -113,6 +118,9 @@ int cmd_check(const struct command *command, int argc, char **argv)
     const char *spec = NULL;
     const char *offer_text = NULL;
     const char *dir = NULL;
+    const char *state = NULL;
+    struct expectation expectation;
+    char why[2048] = "";
     size_t n_words = 0;
     struct interface interface;
     struct offer offer;
@@ -120,6 +128,8 @@ int cmd_check(const struct command *command, int argc, char **argv)
     struct gap gap = { .config = false };
     const struct option_row rows[] = {
         { "offer", "OFFER", "a saved probe, or connect:PATH", OPTION_TEXT, false, &offer_text },
+        { "state", "STATE", "a running device's saved state: may its guest move there?",
+          OPTION_TEXT, false, &state },
         { "profile-dir", "DIR", "folder with families, looked at first", OPTION_TEXT, false, &dir },
         { "json", NULL, "as JSON", OPTION_FLAG, false, &json },
     };
@@ -144,11 +154,15 @@ int cmd_check(const struct command *command, int argc, char **argv)
                            "like with like, or probe with --device)",
                            device_name(device), device_name(interface.device));
     }
-    bool fits = compat_check(&interface, &offer, &gap);
-    if (json) {
-        print_json(&interface, &gap, fits);
-    } else {
-        print_text(&interface, &gap, fits);
+    if (state != NULL && !state_from_option("check", state, &expectation)) {
+        return 2;
     }
-    return fits ? 0 : 1;
+    bool fits = compat_check(&interface, &offer, &gap);
+    bool met = state == NULL || expectation_met(&expectation, &interface, &offer, why, sizeof(why));
+    if (json) {
+        print_json(&interface, &gap, fits && met, why);
+    } else {
+        print_text(&interface, &gap, fits, why);
+    }
+    return fits && met ? 0 : 1;
 }

@@ -62,40 +62,6 @@ static void print_text(const struct finding *f, const char *endpoint)
     printf("digest             %s\n", f->digest);
 }
 
-static json_t *config_json(const struct finding *f)
-{
-    json_t *config = json_object();
-    uint64_t value = 0;
-    for (size_t i = 0; i < n_config_rows; i++) {
-        if (field_shown(f, &config_rows[i], &value)) {
-            json_object_set_new(config, config_rows[i].name, json_integer((json_int_t)value));
-        }
-    }
-    return config;
-}
-
-static void print_json(const struct finding *f, const char *endpoint)
-{
-    const struct offer *o = &f->offer;
-    char features[24];
-    char protocol[24];
-    char config[2 * OFFER_CONFIG_MAX + 1] = "";
-    snprintf(features, sizeof(features), "%#" PRIx64, o->features);
-    snprintf(protocol, sizeof(protocol), "%#" PRIx64, o->protocol_features);
-    for (size_t k = 0; k < o->config_len; k++) {
-        snprintf(config + 2 * k, 3, "%02x", o->config[k]);
-    }
-    json_t *out =
-        json_pack("{s:s, s:s, s:b, s:o, s:s, s:o, s:s, s:o, s:s, s:s, s:s}", "back_end", endpoint,
-                  "device", device_name(f->interface.device), "device_guessed", f->guessed,
-                  "features", show_features(f->interface.device, o->features), "features_bits",
-                  features, "protocol_features", show_protocol_features(o->protocol_features),
-                  "protocol_features_bits", protocol, "config", config_json(f), "config_bytes",
-                  config, "spec", f->spec, "digest", f->digest);
-    show_limits(out, &f->interface);
-    show_json(out);
-}
-
 static void conclude(struct finding *f, enum device_type device)
 {
     f->guessed = device == DEVICE_UNKNOWN;
@@ -151,7 +117,7 @@ int cmd_probe(const struct command *command, int argc, char **argv)
     }
     conclude(&finding, device);
     if (json) {
-        print_json(&finding, word);
+        show_json(json_of_offer(word, finding.interface.device, finding.guessed, &finding.offer));
     } else {
         print_text(&finding, word);
     }

@@ -8,34 +8,6 @@
 #include "commands.h"
 #include "show.h"
 
-static json_t *config_json(const struct interface *i)
-{
-    json_t *config = json_object();
-    for (size_t k = 0; k < i->n_pins; k++) {
-        const struct config_pin *pin = &i->pins[k];
-        json_object_set_new(
-            config, pin->row->name,
-            json_pack("{s:I}", pin->mode == PIN_MIN ? "min" : "pin", (json_int_t)pin->value));
-    }
-    return config;
-}
-
-json_t *profile_json(const struct interface *i)
-{
-    char spec[INTERFACE_TEXT_LEN];
-    char digest[INTERFACE_DIGEST_LEN];
-    interface_canonical(i, spec, sizeof(spec));
-    interface_digest(i, digest);
-    json_t *out = json_pack("{s:s, s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:o}", "spec", spec, "digest",
-                            digest, "host", i->host, "device", device_name(i->device), "features",
-                            show_features(i->device, i->on), "front_features",
-                            show_features(i->device, i->front), "protocol_features",
-                            show_protocol_features(i->protocol_on), "withheld_protocol_features",
-                            show_protocol_features(i->protocol_off), "config", config_json(i));
-    show_limits(out, i);
-    return out;
-}
-
 void profile_print(const struct interface *i)
 {
     char spec[INTERFACE_TEXT_LEN];
@@ -45,7 +17,8 @@ void profile_print(const struct interface *i)
     interface_digest(i, digest);
     printf("spec      %s\ndigest    %s\ndevice    %s\n", spec, digest, device_name(i->device));
     features_print(i->device, i->on, names, sizeof(names));
-    printf("features  %s%s\n", i->host ? "whatever is offered, and required: " : "", names);
+    printf("features  %s%s%s\n", i->host ? "whatever is offered" : "",
+           i->host && i->on != 0 ? ", and required: " : "", names);
     if (i->host) {
         puts("warning   host is whatever the back-end offers: not safe to migrate");
     }
@@ -58,7 +31,7 @@ int profile_show(const struct profile_options *o, const char *const *words)
         return 2;
     }
     if (o->json) {
-        show_json(profile_json(&i));
+        show_json(json_of_interface(&i));
     } else {
         profile_print(&i);
     }
@@ -151,8 +124,8 @@ int profile_diff(const struct profile_options *o, const char *const *words)
     interface_canonical(&b, text_b, sizeof(text_b));
     bool same = strcmp(text_a, text_b) == 0;
     if (o->json) {
-        show_json(json_pack("{s:b, s:o, s:o}", "equal", same, "a", profile_json(&a), "b",
-                            profile_json(&b)));
+        show_json(json_pack("{s:b, s:o, s:o}", "equal", same, "a", json_of_interface(&a), "b",
+                            json_of_interface(&b)));
     } else if (same) {
         puts("equal");
     } else {

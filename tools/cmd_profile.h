@@ -3,8 +3,6 @@
  * The parts of `vushim profile`. Each returns the exit status. */
 #pragma once
 
-#include <jansson.h>
-
 #include "profiles.h"
 
 /* A thousand hosts, and then some. */
@@ -26,6 +24,5 @@ int profile_capture(const struct profile_options *o, const char *const *words);
 int profile_baseline(const struct profile_options *o, const char *const *words);
 int profile_lint(const struct profile_options *o, const char *const *words);
 
-/* An interface for people, and as JSON (a new reference). */
+/* An interface for people. */
 void profile_print(const struct interface *i);
-json_t *profile_json(const struct interface *i);

@@ -66,6 +66,9 @@ int cmd_run(const struct command *command, int argc, char **argv)
     const char *back = NULL;
     const char *profile = "host";
     const char *dir = NULL;
+    const char *control_text = NULL;
+    const char *expect = NULL;
+    struct endpoint control;
     const char *level = "info";
     bool json = false;
     char name[256];
@@ -79,6 +82,11 @@ int cmd_run(const struct command *command, int argc, char **argv)
         { "profile-dir", "DIR", "folder with families, looked at first", OPTION_TEXT, false, &dir },
         { "name", "NAME", "name in the log (default: from --front)", OPTION_TEXT, false,
           &options.name },
+        { "control", "PATH", "where the control socket listens (see vushim ctl)", OPTION_TEXT,
+          false, &control_text },
+        { "expect", "STATE",
+          "end at once, with 1, if a guest of this saved state could not carry on", OPTION_TEXT,
+          false, &expect },
         { "wait", "SECONDS|forever", "how long a front-end waits for a back-end (default 10)",
           OPTION_SECONDS, true, &options.wait },
         { "slow-after", "SECONDS", "say so when an answer takes longer (default 5, 0: never)",
@@ -112,12 +120,23 @@ int cmd_run(const struct command *command, int argc, char **argv)
     if (!log_level_of_name(level, &most)) {
         return usage_error("run: --log-level %s: no such level (error, warn, info, debug)", level);
     }
+    options.profile = profile;
     if (options.name != NULL && !is_printable(options.name)) {
         return usage_error("run: --name: not printable text on one line");
     }
     if (options.name == NULL) {
         options.name = default_name(&options.front, name, sizeof(name));
     }
+    if (control_text != NULL &&
+        !parse_endpoint("--control", control_text, ENDPOINT_LISTEN, &control)) {
+        return 2;
+    }
+    if (expect != NULL) {
+        options.expects = true;
+        if (!state_from_option("run", expect, &options.expectation)) {
+            return 2;
+        }
+    }
     log_setup(most, json);
-    return run(&options);
+    return run(&options, control_text != NULL ? &control : NULL);
 }

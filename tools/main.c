@@ -34,6 +34,14 @@ static const char probe_notes[] = "Connecting is not without effect. A live DPDK
                                   "client leaves. Probe a back-end that\n"
                                   "is not in use.";
 
+static const char ctl_notes[] =
+    "status  what it is doing, and what it waits for\n"
+    "state   what the guest has negotiated: save it with --json for run --expect and check "
+    "--state\n"
+    "offer   what the connected back-end offers, as vushim probe shows it\n"
+    "quit    ends it\n"
+    "Any other word is sent as a command of the QMP wire format (query-commands lists them).";
+
 static const char offer_notes[] =
     "OFFER is a file that vushim probe --json has written, or connect:PATH to ask the back-end "
     "there\n"
@@ -50,6 +58,8 @@ static const struct command commands[] = {
       cmd_check },
     { "profile", "show SPEC | diff SPEC SPEC | capture OFFER | baseline OFFER... | lint FILE",
       "Shows, compares, makes and checks interfaces.", spec_notes, cmd_profile },
+    { "ctl", "PATH status|state|offer|quit", "Asks a running vushim at its control socket.",
+      ctl_notes, cmd_ctl },
     { "help", "[COMMAND|spec]", "Shows this list, or the help of a command.", NULL, cmd_help },
 };
 

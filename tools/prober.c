@@ -57,6 +57,9 @@ static int send_message(struct prober *p, struct msg *m, const char *what)
         result = err == 0 ? frame_write(&w, &frame_socket_ops, &p->fd) : result;
     }
     frame_writer_clear(&w);
+    if (err == 0 && (result == -EPIPE || result == -ECONNRESET)) {
+        return fail(p, result, what, "it closed the connection (does it serve another client?)");
+    }
     if (err == 0 && result < 0) {
         return fail(p, result, what, strerror(-result));
     }
@@ -77,7 +80,7 @@ static int read_answer(struct prober *p, uint32_t request, const char *what, str
         return err;
     }
     if (result != FRAME_OK) {
-        return fail(p, -EPROTO, what, "the back-end closed the connection");
+        return fail(p, -EPROTO, what, "it closed the connection (does it serve another client?)");
     }
     const struct message_row *row = message_row(SPACE_FRONT, request);
     if (ret_msg->head.request != request || !msg_is_reply(ret_msg) ||

@@ -76,7 +76,8 @@ static int newest_version(const struct profile_options *o, const struct fleet *f
                              o->family);
     } else if (o->json) {
         show_json(json_pack("{s:s?, s:o?}", "version", newest != NULL ? newest->full_name : NULL,
-                            "profile", newest != NULL ? profile_json(&newest->interface) : NULL));
+                            "profile",
+                            newest != NULL ? json_of_interface(&newest->interface) : NULL));
     } else {
         puts(newest != NULL ? newest->full_name : "none: no version that all of them can serve");
     }
@@ -100,7 +101,7 @@ static int greatest_common(const struct profile_options *o, const struct fleet *
         return 1;
     }
     if (o->json) {
-        show_json(profile_json(&common));
+        show_json(json_of_interface(&common));
     } else {
         profile_print(&common);
     }

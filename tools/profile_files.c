@@ -63,9 +63,14 @@ static json_t *version_json(const char *name, const struct interface *i, const s
     }
     json_t *version = json_pack(
         "{s:s, s:s, s:o, s:o, s:o}", "name", name, "source", "captured from a back-end's offer",
-        "features", show_features(i->device, i->on), "protocol_features",
-        show_protocol_features(o->protocol_features & protocol_shown()), "config", config);
-    show_limits(version, i);
+        "features", json_of_features(i->device, i->on), "protocol_features",
+        json_of_protocol_features(o->protocol_features & protocol_shown()), "config", config);
+    for (size_t k = 0; k < N_LIMITS; k++) {
+        if (interface_limit(i, &limit_rows[k]) != 0) {
+            json_object_set_new(version, limit_rows[k].name,
+                                json_integer(interface_limit(i, &limit_rows[k])));
+        }
+    }
     return version;
 }
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "profiles.h"
 
-#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "json.h"
 #include "options.h"
 #include "prober.h"
 
@@ -75,106 +75,55 @@ bool spec_from_option(const char *command, const char *spec, const char *dir,
     return err == 0;
 }
 
-/* ---- saved probes ---- */
-
-static bool get_bits(const json_t *root, const char *key, uint64_t *ret_bits)
+/* A file of JSON, of a sane size. NULL after a line on stderr. */
+static json_t *load_json(const char *command, const char *what, const char *path)
 {
-    const char *text = json_string_value(json_object_get(root, key));
-    char *end = NULL;
-    if (text == NULL) {
-        return false;
+    json_error_t where;
+    struct stat st;
+    if (stat(path, &st) < 0) {
+        usage_error("%s: %s %s: %s", command, what, path, strerror(errno));
+        return NULL;
     }
-    errno = 0;
-    *ret_bits = strtoull(text, &end, 16);
-    return errno == 0 && end != text && *end == '\0';
-}
-
-static bool get_number(const json_t *root, const char *key, uint32_t *ret_number)
-{
-    const json_t *value = json_object_get(root, key);
-    json_int_t n = json_integer_value(value);
-    if (value == NULL) {
-        return true;
+    if (!S_ISREG(st.st_mode) || st.st_size > FAMILY_MAX_BYTES) {
+        usage_error("%s: %s %s: no file of at most %d bytes", command, what, path,
+                    FAMILY_MAX_BYTES);
+        return NULL;
     }
-    if (!json_is_integer(value) || n < 0 || n > UINT32_MAX) {
-        return false;
+    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &where);
+    if (root == NULL) {
+        usage_error("%s: %s %s:%d:%d: not JSON: %s", command, what, path, where.line, where.column,
+                    where.text);
     }
-    *ret_number = (uint32_t)n;
-    return true;
-}
-
-static int digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static bool get_config(const json_t *root, struct offer *o)
-{
-    const char *text = json_string_value(json_object_get(root, "config_bytes"));
-    size_t len = text != NULL ? strlen(text) : 0;
-    if (len % 2 != 0 || len / 2 > OFFER_CONFIG_MAX) {
-        return false;
-    }
-    for (size_t k = 0; k < len / 2; k++) {
-        int high = digit(text[2 * k]);
-        int low = digit(text[2 * k + 1]);
-        if (high < 0 || low < 0) {
-            return false;
-        }
-        o->config[k] = (uint8_t)(high * 16 + low);
-    }
-    o->config_len = (uint32_t)(len / 2);
-    return true;
-}
-
-static bool offer_of_json(const json_t *root, struct offer *ret_offer, enum device_type *ret_device)
-{
-    struct offer o = { .features = 0 };
-    const char *device = json_string_value(json_object_get(root, "device"));
-    *ret_device = DEVICE_UNKNOWN;
-    if (device != NULL) {
-        device_of_name(device, strlen(device), ret_device);
-    }
-    if (!get_bits(root, "features_bits", &o.features) ||
-        !get_bits(root, "protocol_features_bits", &o.protocol_features) ||
-        !get_number(root, "queues", &o.queues) || !get_number(root, "mem_slots", &o.mem_slots) ||
-        !get_config(root, &o)) {
-        return false;
-    }
-    *ret_offer = o;
-    return true;
+    return root;
 }
 
 static bool offer_of_file(const char *command, const char *path, struct offer *ret_offer,
                           enum device_type *ret_device)
 {
-    json_error_t where;
     struct stat st;
-    if (stat(path, &st) < 0) {
-        usage_error("%s: offer %s: %s", command, path, strerror(errno));
-        return false;
-    }
-    if (S_ISSOCK(st.st_mode)) {
+    if (stat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
         usage_error("%s: offer %s: a socket (write connect:%s to ask the back-end there, which "
                     "creates a device on DPDK, Open vSwitch and SPDK)",
                     command, path, path);
         return false;
     }
-    if (!S_ISREG(st.st_mode) || st.st_size > FAMILY_MAX_BYTES) {
-        usage_error("%s: offer %s: no file of at most %d bytes", command, path, FAMILY_MAX_BYTES);
-        return false;
-    }
-    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &where);
-    if (root == NULL) {
-        usage_error("%s: offer %s:%d:%d: not JSON: %s", command, path, where.line, where.column,
-                    where.text);
-        return false;
-    }
-    bool ok = offer_of_json(root, ret_offer, ret_device);
-    json_decref(root);
-    if (!ok) {
+    json_t *root = load_json(command, "offer", path);
+    bool ok = root != NULL && offer_of_json(root, ret_offer, ret_device);
+    if (root != NULL && !ok) {
         usage_error("%s: offer %s: not what vushim probe --json writes", command, path);
     }
+    json_decref(root);
+    return ok;
+}
+
+bool state_from_option(const char *command, const char *path, struct expectation *ret_expectation)
+{
+    json_t *root = load_json(command, "state", path);
+    bool ok = root != NULL && expectation_of_json(root, ret_expectation);
+    if (root != NULL && !ok) {
+        usage_error("%s: state %s: not what vushim ctl PATH state --json writes", command, path);
+    }
+    json_decref(root);
     return ok;
 }
 

@@ -4,6 +4,7 @@
  * line on stderr. */
 #pragma once
 
+#include "expect.h"
 #include "family.h"
 #include "spec.h"
 
@@ -19,3 +20,6 @@ bool spec_from_option(const char *command, const char *spec, const char *dir,
  * *ret_device is DEVICE_UNKNOWN when the offer does not tell. */
 bool offer_from_option(const char *command, const char *text, struct offer *ret_offer,
                        enum device_type *ret_device);
+
+/* Reads what `vushim ctl PATH state --json` has written. */
+bool state_from_option(const char *command, const char *path, struct expectation *ret_expectation);

@@ -119,7 +119,7 @@ class Case:
             if mode == "listen":
                 until(lambda path=where: listening(path) or not self.shim.alive(),
                       f"vushim to listen at {where}")
-        check(self.shim.alive(), f"vushim did not start:\n{self.shim.log()}")
+        check(self.shim.alive(), f"vushim did not start")
         if front == "listen" and back in ("connect", "listen", "fdlisten"):
             self.shim.settle()
         return self.shim
@@ -174,7 +174,7 @@ class Case:
         """A back-end's connection; with an offer it answers vushim's own questions first."""
         peer = self.end("back", name)
         if offer:
-            check(self.admit(peer, offer), f"vushim left the back-end:\n{self.shim.log()}")
+            check(self.admit(peer, offer), f"vushim left the back-end")
         return peer
 
     def pair(self, offer=None):
@@ -312,7 +312,7 @@ class Case:
         for shim, _ in self.shims.values():
             if shim.idle is not None:
                 shim.check_idle()
-            check(shim.alive(), f"vushim has died: {shim.process.returncode}\n{shim.log()}")
+            check(shim.alive(), f"vushim has died: {shim.process.returncode}")
         if self.once:
             self.once.wait()
             self.once.stop()
@@ -338,6 +338,11 @@ class Case:
         for mode, _, where in ends.values():
             if mode == "connect" and where:
                 where.close()
+
+    def logs(self):
+        """The last lines of what each vushim of this case said."""
+        shims = [shim for shim, _ in self.shims.values()] + ([self.once] if self.once else [])
+        return "\n".join(line for shim in shims for line in shim.log().splitlines()[-12:])
 
     def stop(self):
         """Ends every vushim of this case by signal; each must end well."""

@@ -107,14 +107,14 @@ def wrong_spec(_t, spec, word):
 
 @case({"version": {"arguments": ["--version"]}, "help": {"arguments": ["help"]},
        "run": {"arguments": ["run", "--help"]}, "probe": {"arguments": ["probe", "--help"]},
-       "profile": {"arguments": ["profile", "--help"]}}, repeat=0)
+       "profile": {"arguments": ["profile", "--help"]}}, repeat=0, slow=True)
 def help_and_version(_t, arguments):
     """What was asked for goes to standard output, with 0."""
     status, out, err = command(*arguments)
     check(status == 0 and out and not err, f"status {status}, {err}{out}")
 
 
-@case(repeat=0)
+@case(repeat=0, slow=True)
 def canonical_form(_t):
     """Two spec strings mean the same exactly when their canonical forms and digests are equal."""
     same = ("csum=on,mrg_rxbuf=on,version_1=on,max_ring=256,queues=2",

@@ -109,7 +109,7 @@ CUTS = {
 }
 
 
-@case(CUTS)
+@case(CUTS, repeat=40)
 def C2_cut_by_front(t, data, fds, words):
     """The front-end dies inside a message: no byte of it reaches the back-end."""
     shim = t.start()
@@ -152,7 +152,7 @@ def C2_clean_close(t, side):
     shim.not_said(r"\[CUT\]|\[IO_ERROR\]", since)
 
 
-@case({"front": {"side": "front"}, "back": {"side": "back"}})
+@case({"front": {"side": "front"}, "back": {"side": "back"}}, repeat=100)
 def C2_whole_messages_then_close(t, side):
     """What was whole when its sender left still arrives."""
     t.start()
@@ -350,7 +350,7 @@ def C4_inseparable(t, first, second, fds):
     shim.said(r"front.*\[BAD_DESCRIPTORS\]", since)
 
 
-@case()
+@case(repeat=100)
 def C4_glued_legal(t):
     """One sendmsg with two messages where the descriptors can only be the first one's."""
     t.start()
@@ -367,7 +367,7 @@ UNKNOWN = {str(number): {"number": number}
            for number in (0, 46, 60, 1000, 0x7fffffff, 0xffffffff)}
 
 
-@case(UNKNOWN)
+@case(UNKNOWN, repeat=20)
 def C6_unknown_request(t, number):
     """A number outside the table is data: it passes with its descriptors and holds nothing up."""
     t.start()
@@ -380,7 +380,7 @@ def C6_unknown_request(t, number):
     t.works(front, back)
 
 
-@case(UNKNOWN)
+@case(UNKNOWN, repeat=20)
 def C6_unknown_answered(t, number):
     """An answer with the same number is matched if it comes, with its descriptors."""
     t.start()
@@ -396,7 +396,7 @@ def C6_unknown_answered(t, number):
     front.expect(Front.GET_FEATURES, wire.REPLY, FEATURES)
 
 
-@case()
+@case(repeat=100)
 def C6_unknown_acknowledged(t):
     """need_reply on an unknown request: its ack passes too."""
     t.start()
@@ -417,9 +417,9 @@ def C6_most_descriptors(t, count):
     back.expect(2000, payload=b"many", fds=fds)
 
 
-@case()
-def framing_random_conversation(t):
-    """A seeded conversation of every kind of message, in both directions."""
+@case(repeat=100)
+def every_message_relayed(t):
+    """Every request of the protocol, with its descriptors, its answer and theirs."""
     t.start()
     front, back = t.pair()
     t.negotiate(front, back)

@@ -108,6 +108,10 @@ def run_case(name, function, arguments, repeats):
             except Failure as failure:
                 raise Failure(f"with writes cut by seed {seed}: {failure}") from failure
         stage.stop()
+    except Failure as failure:
+        logs = stage.logs()
+        stage.discard()
+        raise Failure(f"{failure}\n{logs}") from failure
     except BaseException:
         stage.discard()
         raise
@@ -128,6 +132,14 @@ def difference(first, again):
 
 def say(line):
     print(line, flush=True)
+
+
+def report(name, text):
+    """One line that says what failed, and what else is known indented below it."""
+    first, *more = text.strip().splitlines()
+    say(f"FAIL {name}: {first}")
+    for line in more:
+        say(f"    {line}")
 
 
 def selected(patterns, quick):
@@ -167,10 +179,10 @@ def one(entry, options, canary):
         say(f"SKIP {name}: {reason}")
         return False
     except Failure as failure:
-        say(f"FAIL {name}: {str(failure).strip()}")
+        report(name, str(failure))
         return True
-    except Exception:                                   # a case that breaks must not end the run
-        say(f"FAIL {name}: {traceback.format_exc().strip()}")
+    except Exception as error:                          # a case that breaks must not end the run
+        report(name, f"{error!r}\n{traceback.format_exc()}")
         return True
     say(f"PASS {name}" + (f" ({time.monotonic() - begin:.2f} s)" if options.times else ""))
     return False
@@ -198,6 +210,6 @@ def main():
         canary.stop()
         say("PASS canary")
     except Failure as failure:
-        say(f"FAIL canary: {failure}")
+        report("canary", str(failure))
         failed += 1
     return 1 if failed else 0

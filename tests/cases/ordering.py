@@ -136,7 +136,7 @@ def C20_front_end_leaves_when_full(t):
     back.ended()
 
 
-@case(repeat=0)
+@case(repeat=0, slow=True)
 def C20_both_directions_full(t):
     """Both peers write without reading for a while; nothing locks up and nothing is lost."""
     t.start()
@@ -188,7 +188,7 @@ def C20_many_requests_outstanding(t):
         thread.join()
 
 
-@case(repeat=0)
+@case(repeat=0, slow=True)
 def C24_back_end_does_not_accept(t):
     """A back-end whose backlog is full: vushim tries on, without blocking and without spinning,
     and serves the front-end as soon as there is room."""

@@ -237,6 +237,12 @@ class Peer:
         while not self.gone and poll.poll(seconds * 1000):
             self.next()
 
+    def drain_soon(self):
+        """Reads one message if one is there; False if none is (or the end came)."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return bool(poll.poll(1)) and self.next() is not None
+
     def close(self):
         self.sock.close()
 

@@ -251,7 +251,7 @@ def C38_too_few_queues(t):
 
 
 @case({"net": {"device": "net", "features": bits(17, 22, 30, 32), "shown": bits(17, 30, 32)},
-       "blk": {"device": "blk", "features": bits(2, 12, 30, 32), "shown": bits(2, 30, 32)}})
+       "blk": {"device": "blk", "features": bits(2, 12, 30, 32), "shown": bits(2, 30, 32)}}, slow=True)
 def C38_mq_goes_with_its_protocol_feature(t, device, features, shown):
     """Without the protocol feature MQ the virtio one is withheld."""
     for profile, protocol in (("protocol.mq=off", 0x10cbf), ("protocol.rarp=off", 0x10cbe)):

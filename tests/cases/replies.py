@@ -292,7 +292,7 @@ def C22_ack_waits_for_back_end(t, profile):
     front.expect(Front.GET_FEATURES, payload=u64(offer.features))
 
 
-@case(repeat=0)
+@case(repeat=0, slow=True)
 def C23_vring_base_takes_long(t):
     """GET_VRING_BASE may take minutes: it is waited for, and the log says who is waited for."""
     shim = t.start(extra=("--slow-after", "0.3"))

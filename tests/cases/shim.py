@@ -67,8 +67,9 @@ def broken_pipe():
 class Shim:
     """One `vushim run`."""
 
-    def __init__(self, arguments, pass_fds=(), unread_log=False):
+    def __init__(self, arguments, pass_fds=(), unread_log=False, json_log=False):
         """unread_log: standard error is a pipe whose reader has gone."""
+        self.line_start = "{" if json_log else "vushim: "
         self.command = [*wrapper(), binary(), "run", *arguments]
         # In memory: on a busy machine a write to a disk may block for seconds, and vushim with it.
         self.stderr = tempfile.TemporaryFile(dir="/dev/shm")
@@ -99,8 +100,7 @@ class Shim:
                 if re.search(pattern, line):
                     return line
             return None
-        return until(find, lambda: f"a log line like '{pattern}', have:\n{self.log()[since:]}",
-                     patience)
+        return until(find, f"a log line like '{pattern}'", patience)
 
     def not_said(self, pattern, since=0):
         lines = [line for line in self.log()[since:].splitlines() if re.search(pattern, line)]
@@ -157,15 +157,15 @@ class Shim:
 
     def check_idle(self):
         """Nobody is connected any more: nothing of theirs may be left."""
-        check(self.alive(), f"vushim has died: {self.process.returncode}\n{self.log()}")
+        check(self.alive(), f"vushim has died: {self.process.returncode}")
         try:
             until(lambda: len(self.fds()) == len(self.idle), "")
         except Failure:
             now = self.fds()
             extra = {n: now[n] for n in now if n not in self.idle}
             missing = {n: self.idle[n] for n in self.idle if n not in now}
-            raise Failure(f"descriptors not back at idle: more {extra}, missing {missing}, log:\n"
-                          f"{self.log()}") from None
+            raise Failure(f"descriptors not back at idle: more {extra}, "
+                          f"missing {missing}") from None
         now = self.maps()
         check(len(now) == len(self.idle_maps),
               f"maps not back at idle: {set(now) ^ set(self.idle_maps)}")
@@ -177,7 +177,7 @@ class Shim:
         try:
             return self.process.wait(patience)
         except subprocess.TimeoutExpired:
-            raise Failure(f"vushim did not end within {patience} s:\n{self.log()}") from None
+            raise Failure(f"vushim did not end within {patience} s") from None
 
     def stop(self, number=signal.SIGTERM):
         """Ends it by signal: it must exit with 0, having said nothing strange."""
@@ -191,8 +191,8 @@ class Shim:
         found = COMPLAINTS.search(text)
         check(not found, f"sanitizer or Valgrind speaks:\n{text[-6000:]}")
         check(status == 0, f"exit status {status} after signal {number}:\n{text[-3000:]}")
-        strange = [line for line in text.splitlines() if not line.startswith("vushim: ")]
-        check(not strange, f"log line without 'vushim: ': {strange and strange[0]}")
+        strange = [line for line in text.splitlines() if not line.startswith(self.line_start)]
+        check(not strange, f"log line without '{self.line_start}': {strange and strange[0]}")
 
     def discard(self):
         """Makes sure that no process stays behind, whatever happened."""
@@ -202,10 +202,10 @@ class Shim:
             self.process.wait()
 
 
-def command(*arguments, patience=PATIENCE):
+def command(*arguments, patience=PATIENCE, pass_fds=()):
     """Runs vushim to its end; returns (status, stdout, stderr)."""
     done = subprocess.run([*wrapper(), binary(), *arguments], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, timeout=patience, env=environment(),
-                          check=False)
+                          pass_fds=pass_fds, check=False)
     check(not COMPLAINTS.search(done.stderr), f"sanitizer or Valgrind speaks:\n{done.stderr}")
     return done.returncode, done.stdout, done.stderr

@@ -34,8 +34,8 @@ class Vushim(Proc):
         equal(status, 0, "vushim's exit status after SIGTERM")
         faults = set(re.findall(r"\[([A-Z_]+)\]", self.log())) - {"LEFT", "STOPPED", *more}
         check(not faults, f"vushim logged {' '.join(sorted(faults))}")
-        left = [path + more for path in self.listens for more in ("", ".lock")
-                if os.path.exists(path + more)]
+        left = [path + suffix for path in self.listens for suffix in ("", ".lock")
+                if os.path.exists(path + suffix)]
         check(not left, f"vushim left {' '.join(left)}")
 
 

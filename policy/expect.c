@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#include "expect.h"
+
+#include "json.h"
+#include "text.h"
+
+bool expectation_of_json(const json_t *root, struct expectation *ret_expectation)
+{
+    struct expectation e = { .features = 0 };
+    json_t *rings = json_object_get(root, "rings");
+    size_t k;
+    json_t *ring;
+    if (!json_get_bits(root, "features_acked_bits", &e.features) || !json_is_array(rings)) {
+        return false;
+    }
+    json_array_foreach(rings, k, ring)
+    {
+        json_int_t index = json_integer_value(json_object_get(ring, "index"));
+        json_int_t num = json_integer_value(json_object_get(ring, "num"));
+        if (index < 0 || index >= PROTOCOL_MAX_QUEUES || num < 0 || num > PROTOCOL_MAX_RING) {
+            return false;
+        }
+        e.rings = index >= e.rings ? (uint32_t)index + 1 : e.rings;
+        e.ring_num = num > e.ring_num ? (uint32_t)num : e.ring_num;
+    }
+    e.features &= ~features_of_vhost();
+    *ret_expectation = e;
+    return true;
+}
+
+bool expectation_met(const struct expectation *e, const struct interface *i, const struct offer *o,
+                     char *why, size_t why_len)
+{
+    struct text t = text_in(why, why_len);
+    char names[1024];
+    uint64_t can = interface_features(i, o) & o->features;
+    uint64_t missing = e->features & ~i->front & ~can;
+    if (missing != 0) {
+        features_print(i->device, missing, names, sizeof(names));
+        text_add_item(&t, "; ", "features that the guest uses: ");
+        text_add(&t, "%s", names);
+    }
+    if (e->rings > interface_vrings(i, o)) {
+        text_add_item(&t, "; ", "");
+        text_add(&t, "virtqueues %u in use, %u here", e->rings, interface_vrings(i, o));
+    }
+    if (i->max_ring != 0 && e->ring_num > i->max_ring) {
+        text_add_item(&t, "; ", "");
+        text_add(&t, "a ring of %u in use, max_ring is %u", e->ring_num, i->max_ring);
+    }
+    return t.used == 0;
+}

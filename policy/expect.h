@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a running guest has negotiated, carried to another host: may the guest move there? */
+#pragma once
+
+#include <jansson.h>
+
+#include "compat.h"
+
+struct expectation {
+    uint64_t features; /* acknowledged, vhost's own bits left out */
+    uint32_t rings;    /* virtqueues in use: one more than the highest index */
+    uint32_t ring_num; /* the largest of them */
+};
+
+/* From what `vushim ctl PATH state --json` prints; false when it is not that. */
+bool expectation_of_json(const json_t *root, struct expectation *ret_expectation);
+
+/* True when a device of this interface on this back-end can carry on; otherwise `why` names
+ * everything that is missing. */
+bool expectation_met(const struct expectation *e, const struct interface *i, const struct offer *o,
+                     char *why, size_t why_len);

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+#include "ctl.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "json.h"
+
+/* Longest command, and most that may wait for a client that does not read. */
+#define IN_MOST 65536
+#define OUT_MOST (1024 * 1024)
+
+struct ctl_client {
+    struct ctl *ctl;
+    struct ctl_client *next;
+    int fd;
+    ev_io readable, writable;
+    bool negotiated;
+    char *in;
+    size_t in_len;
+    char *out;
+    size_t out_len;
+};
+
+/* ---- commands ---- */
+
+static const char *life_of(const struct device *d)
+{
+    bool front = side_is_open(&d->wire.requester);
+    bool back = side_is_open(&d->wire.responder);
+    if (d->closing) {
+        return "closing";
+    }
+    if (d->wire.open) {
+        return "running";
+    }
+    return front && back ? "greeting"
+           : front       ? "waiting for back-end"
+           : back        ? "waiting for front-end"
+                         : "idle";
+}
+
+static json_t *query_version(struct device *d)
+{
+    (void)d;
+    return json_pack("{s:s, s:s}", "name", "vushim", "version", VUSHIM_VERSION);
+}
+
+static json_t *waits_json(const struct relay *r)
+{
+    struct relay *relay = (struct relay *)r;
+    const struct answer *due = answers_oldest_due(&relay->answers);
+    char name[24];
+    if (due == NULL) {
+        return json_null();
+    }
+    return json_pack("{s:s, s:s, s:f}", "side", r->responder.name, "message",
+                     message_name(r->space, due->request, name), "seconds",
+                     ev_now(r->loop) - due->since);
+}
+
+static json_t *query_status(struct device *d)
+{
+    char front[256];
+    char back[256];
+    endpoint_print(&d->options.front, front, sizeof(front));
+    endpoint_print(&d->options.back, back, sizeof(back));
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:I, s:I}", "name", d->options.name,
+                     "front", front, "back", back, "life", life_of(d), "waits_for",
+                     waits_json(&d->wire), "channel_waits_for", waits_json(&d->channel), "requests",
+                     (json_int_t)d->wire.n_requests, "answers", (json_int_t)d->wire.n_answers,
+                     "refused", (json_int_t)d->wire.n_refused);
+}
+
+static json_t *query_state(struct device *d)
+{
+    char spec[INTERFACE_TEXT_LEN];
+    char digest[INTERFACE_DIGEST_LEN];
+    interface_canonical(&d->options.interface, spec, sizeof(spec));
+    interface_digest(&d->options.interface, digest);
+    json_t *state =
+        json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", d->options.name, "spec", spec, "digest",
+                  digest, "device", device_name(d->options.interface.device), "life", life_of(d));
+    json_add_state(state, d->options.interface.device, &d->record);
+    return state;
+}
+
+/* A plain `host` device asks its back-end nothing, so there is nothing to tell. */
+static json_t *query_offer(struct device *d)
+{
+    char back[256];
+    enum device_type device = d->options.interface.device;
+    bool guessed = device == DEVICE_UNKNOWN;
+    if (!d->greeted || interface_is_transparent(&d->options.interface)) {
+        return NULL;
+    }
+    endpoint_print(&d->options.back, back, sizeof(back));
+    device = guessed ? offer_guess_device(&d->greeting.offer) : device;
+    return json_of_offer(back, device, guessed, &d->greeting.offer);
+}
+
+static json_t *quit(struct device *d)
+{
+    ev_break(d->loop, EVBREAK_ALL);
+    return json_object();
+}
+
+static json_t *query_commands(struct device *d);
+
+static const struct ctl_command {
+    const char *name;
+    json_t *(*run)(struct device *d); /* NULL: not now, for the reason beside it */
+    const char *not_now;
+} commands[] = {
+    { "query-version", query_version, "" },
+    { "query-commands", query_commands, "" },
+    { "query-status", query_status, "" },
+    { "query-state", query_state, "" },
+    { "query-offer", query_offer, "no back-end is connected, or the device is not pinned" },
+    { "quit", quit, "" },
+};
+
+static json_t *query_commands(struct device *d)
+{
+    json_t *list = json_array();
+    (void)d;
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        json_array_append_new(list, json_pack("{s:s}", "name", commands[i].name));
+    }
+    return list;
+}
+
+/* ---- one client ---- */
+
+static void client_close(struct ctl_client *client)
+{
+    struct ctl *c = client->ctl;
+    struct ctl_client **link = &c->clients;
+    while (*link != client) {
+        link = &(*link)->next;
+    }
+    *link = client->next;
+    c->n_clients--;
+    ev_io_stop(c->loop, &client->readable);
+    ev_io_stop(c->loop, &client->writable);
+    close(client->fd);
+    free(client->in);
+    free(client->out);
+    free(client);
+}
+
+/* False when the client is gone. */
+static bool client_flush(struct ctl_client *client)
+{
+    while (client->out_len > 0) {
+        ssize_t n = send(client->fd, client->out, client->out_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            ev_io_start(client->ctl->loop, &client->writable);
+            return true;
+        }
+        if (n < 0) {
+            client_close(client);
+            return false;
+        }
+        client->out_len -= (size_t)n;
+        memmove(client->out, client->out + n, client->out_len);
+    }
+    ev_io_stop(client->ctl->loop, &client->writable);
+    return true;
+}
+
+/* Sends a value (given up), one line. False when the client is gone. */
+static bool client_say(struct ctl_client *client, json_t *value)
+{
+    char *text = value != NULL ? json_dumps(value, JSON_COMPACT) : NULL;
+    size_t len = text != NULL ? strlen(text) : 0;
+    json_decref(value);
+    char *grown = text != NULL && client->out_len + len + 2 <= OUT_MOST
+                      ? realloc(client->out, client->out_len + len + 2)
+                      : NULL;
+    if (grown == NULL) {
+        free(text);
+        client_close(client);
+        return false;
+    }
+    client->out = grown;
+    memcpy(grown + client->out_len, text, len);
+    memcpy(grown + client->out_len + len, "\r\n", 2);
+    client->out_len += len + 2;
+    free(text);
+    return client_flush(client);
+}
+
+static json_t *error_json(const char *class, const char *desc)
+{
+    return json_pack("{s:{s:s, s:s}}", "error", "class", class, "desc", desc);
+}
+
+static json_t *execute(struct ctl_client *client, const char *name)
+{
+    if (strcmp(name, "qmp_capabilities") == 0) {
+        client->negotiated = true;
+        return json_pack("{s:{}}", "return");
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        if (strcmp(commands[i].name, name) != 0) {
+            continue;
+        }
+        if (!client->negotiated) {
+            return error_json("CommandNotFound", "execute qmp_capabilities first");
+        }
+        json_t *value = commands[i].run(client->ctl->device);
+        return value != NULL ? json_pack("{s:o}", "return", value)
+                             : error_json("GenericError", commands[i].not_now);
+    }
+    return error_json("CommandNotFound", "no such command (see query-commands)");
+}
+
+static bool answer(struct ctl_client *client, const json_t *request)
+{
+    const char *name = json_string_value(json_object_get(request, "execute"));
+    json_t *id = json_object_get(request, "id");
+    json_t *reply = name != NULL ? execute(client, name)
+                                 : error_json("GenericError", "not a command: no \"execute\"");
+    if (id != NULL) {
+        json_object_set(reply, "id", id);
+    }
+    return client_say(client, reply);
+}
+
+/* Whole values at the head of the input. False when the client is gone. */
+static bool client_parse(struct ctl_client *client)
+{
+    for (;;) {
+        size_t blank = 0;
+        json_error_t error;
+        while (blank < client->in_len && strchr(" \t\r\n", client->in[blank]) != NULL) {
+            blank++;
+        }
+        client->in_len -= blank;
+        memmove(client->in, client->in + blank, client->in_len);
+        if (client->in_len == 0) {
+            return true;
+        }
+        json_t *request = json_loadb(client->in, client->in_len, JSON_DISABLE_EOF_CHECK, &error);
+        if (request == NULL && json_error_code(&error) == json_error_premature_end_of_input) {
+            return true;
+        }
+        if (request == NULL) {
+            if (client_say(client, error_json("GenericError", "not JSON"))) {
+                client_close(client);
+            }
+            return false;
+        }
+        client->in_len -= (size_t)error.position;
+        memmove(client->in, client->in + error.position, client->in_len);
+        bool alive = answer(client, request);
+        json_decref(request);
+        if (!alive) {
+            return false;
+        }
+    }
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *w, int events)
+{
+    struct ctl_client *client = w->data;
+    (void)loop;
+    (void)events;
+    ssize_t n =
+        recv(client->fd, client->in + client->in_len, IN_MOST - client->in_len, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+        return;
+    }
+    if (n <= 0) {
+        client_close(client);
+        return;
+    }
+    client->in_len += (size_t)n;
+    if (client_parse(client) && client->in_len == IN_MOST) {
+        client_close(client); /* a command without end */
+    }
+}
+
+static void on_writable(struct ev_loop *loop, ev_io *w, int events)
+{
+    (void)loop;
+    (void)events;
+    client_flush(w->data);
+}
+
+static json_t *greeting(void)
+{
+    return json_pack("{s:{s:{s:{s:i, s:i, s:i}, s:s}, s:[]}}", "QMP", "version", "qemu", "major", 0,
+                     "minor", 0, "micro", 0, "package", "vushim " VUSHIM_VERSION, "capabilities");
+}
+
+static void on_client(struct listener *l, int fd)
+{
+    struct ctl *c = l->owner;
+    struct ctl_client *client = calloc(1, sizeof(*client));
+    char *in = malloc(IN_MOST);
+    if (client == NULL || in == NULL || c->n_clients == CTL_MAX_CLIENTS) {
+        free(client);
+        free(in);
+        close(fd);
+        return;
+    }
+    client->ctl = c;
+    client->fd = fd;
+    client->in = in;
+    client->next = c->clients;
+    c->clients = client;
+    c->n_clients++;
+    ev_io_init(&client->readable, on_readable, fd, EV_READ);
+    ev_io_init(&client->writable, on_writable, fd, EV_WRITE);
+    client->readable.data = client->writable.data = client;
+    ev_io_start(c->loop, &client->readable);
+    client_say(client, greeting());
+}
+
+int ctl_start(struct ctl *c, struct ev_loop *loop, struct device *d, const struct endpoint *e,
+              char *why, size_t why_len)
+{
+    *c = (struct ctl){ .loop = loop, .device = d };
+    listener_init(&c->listener, loop, on_client, c);
+    /* The mode must hold from the first moment on. */
+    mode_t before = umask(0177);
+    int err = listener_start(&c->listener, e, why, why_len);
+    umask(before);
+    return err;
+}
+
+void ctl_stop(struct ctl *c)
+{
+    while (c->clients != NULL) {
+        client_flush(c->clients);
+        if (c->clients != NULL) {
+            client_close(c->clients);
+        }
+    }
+    if (c->loop != NULL) {
+        listener_stop(&c->listener);
+    }
+}

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Writes the first inputs of each fuzzer into corpus/. Inputs that fuzzing has found since lie beside
+them; none of them is ever taken out."""
+
+import pathlib
+import struct
+
+HERE = pathlib.Path(__file__).resolve().parent
+MAX_FDS = 0xff  # a piece with as many descriptors as the kernel sends
+
+
+def write(fuzzer, name, data):
+    folder = HERE / "corpus" / fuzzer
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+def message(request, flags=1, body=b""):
+    return struct.pack("=III", request, flags, len(body)) + body
+
+
+def pieces(*parts, options=0):
+    """Parts are (bytes, descriptors)."""
+    out = bytes([options])
+    for data, fds in parts:
+        out += bytes([len(data), fds]) + data
+    return out
+
+
+def frame():
+    u64 = struct.pack("=Q", 5)
+    state = struct.pack("=II", 0, 256)
+    table = struct.pack("=II", 2, 0) + bytes(64)
+    write("frame", "question", pieces((message(1), 0)))
+    write("frame", "features", pieces((message(2, 9, u64), 0), (message(8, 1, state), 0)))
+    write("frame", "answer", pieces((message(1, 5, u64), 0), options=1))
+    write("frame", "short-answer", pieces((message(1, 5) + message(1, 5), 0), options=1))
+    write("frame", "cut", pieces((message(2, 1, u64)[:15], 1)))
+    write("frame", "kick-in-pieces", pieces((message(12)[:5], 1), (message(12, 1, u64)[5:], 0)))
+    write("frame", "table", pieces((message(5, 1, table), 2)))
+    write("frame", "version", pieces((message(2, 2, u64), 1)))
+    write("frame", "large", pieces((struct.pack("=III", 2, 1, 0xffffffff), 3)))
+    write("frame", "wait", pieces((b"", 0), (message(3), 0), (b"", 0), (message(4), 0)))
+    write("frame", "many-descriptors", pieces((message(1000, 1, u64), MAX_FDS)))
+    unknown = message(1000, 1, u64)
+    write("frame", "too-many-descriptors",
+          pieces((unknown[:12], MAX_FDS), (unknown[12:], MAX_FDS)))
+
+
+def spec():
+    for i, text in enumerate([
+            "host", "host,mq=off", "any_layout=on,mrg_rxbuf=on,version_1=on,max_ring=256,queues=1",
+            "device=blk,seg_max=on,config.seg_max=126,protocol.reply_ack=on,mem_slots=32",
+            "mac=front,csum=on", "version_1=off", "host,protocol.xen_mmap=off", "hst",
+            "device=net,csum=on,device=blk", "queues=0x10,packed=on", "mrg_rxbuff=on", "host,,",
+            "config.capacity=18446744073709551615", "mq=on,protocol.mq=off", ""]):
+        write("spec", f"{i:02}", text.encode())
+
+
+def said(request, how=0, more=0, body=b""):
+    """A message as input_message() reads it; `body` as long as its legal size."""
+    return bytes([request, how, more]) + body
+
+
+def rewrite():
+    offer = struct.pack("=QQHH", 0xd7c66ffcb, 0x18cbf, 128, 32)
+    every = struct.pack("=QQHH", 2 ** 64 - 1, 2 ** 64 - 1, 256, 509)
+    config = struct.pack("=III", 8, 12, 0) + bytes(range(12))
+    region = struct.pack("=QQQQQ", 0, 4096, 4096, 1, 0)
+    talk = (b"\0" + said(1) + b"\2" + said(1, body=struct.pack("=Q", 0xd7c66ffcb)) +
+            b"\0" + said(2, body=struct.pack("=Q", 1)) +
+            b"\0" + said(8, body=struct.pack("=II", 0, 512)) +
+            b"\0" + said(12, body=struct.pack("=Q", 1)) +
+            b"\2" + said(17, body=struct.pack("=Q", 128)) +
+            b"\0" + said(24, more=12, body=config) + b"\2" + said(24, more=12, body=config) +
+            b"\0" + said(37, body=region) + b"\0" + said(38, body=region) +
+            b"\1" + said(3, body=struct.pack("=QQQ", 0xfff, 0, 0)) + b"\1" + said(2))
+    for i in range(8):
+        write("rewrite", f"talk-{i}", bytes([i]) + offer + talk)
+        write("rewrite", f"all-{i}", bytes([i]) + every + talk)
+    postcopy = (b"\0" + said(28) + b"\0" + said(29) + b"\0" + said(5, more=64, body=bytes(64)) +
+                b"\0" + said(5) + b"\0" + said(30))
+    write("rewrite", "postcopy", bytes([0]) + every + postcopy)
+
+
+(FRONT_COMES, BACK_COMES, FRONT_SAYS, BACK_ANSWERS, FRONT_RAW, BACK_RAW, FRONT_READS, BACK_READS,
+ FRONT_LEAVES, BACK_LEAVES, OPENS_CHANNEL, CHANNEL_ASKS, CHANNEL_ANSWERS, CHANNEL_RAW,
+ CHANNEL_LEAVES, LOOP_TURNS) = range(16)
+
+
+def device():
+    def act(action, data=b""):
+        return bytes([action]) + data
+
+    def question(request, value=0, **how):
+        return (act(FRONT_SAYS, said(request, **how)) + act(BACK_READS) +
+                act(BACK_ANSWERS, said(request, body=struct.pack("=Q", value))) +
+                act(FRONT_READS))
+
+    def raw(action, data, fds=0):
+        return act(action, bytes([len(data), fds]) + data)
+
+    greeting = b"".join(act(BACK_READS) + act(BACK_ANSWERS, said(1, body=struct.pack("=Q", value)))
+                        for value in (0xd7c66ffcb, 0x18cbf, 128, 32))
+    setup = question(1, 0xd7c66ffcb) + question(15, 0x18cbf)
+    setup += act(FRONT_SAYS, said(16, body=struct.pack("=Q", 0x8228))) + act(BACK_READS)
+    setup += act(FRONT_SAYS, said(2, body=struct.pack("=Q", 0x40000000))) + act(BACK_READS)
+    channel = (act(OPENS_CHANNEL) + act(BACK_READS) + act(CHANNEL_ASKS, said(2, how=8)) +
+               act(CHANNEL_ANSWERS, said(2, body=struct.pack("=Q", 0))) +
+               act(CHANNEL_LEAVES, b"\0"))
+    comes = act(FRONT_COMES) + act(BACK_COMES)
+    for name, how, begin in (("pair", 0, b""), ("listen", 3, comes)):
+        for i in range(4):
+            options = bytes([i, how])
+            write("device", f"{name}-{i}",
+                  options + begin + (greeting if i else b"") + setup + channel +
+                  act(FRONT_LEAVES) + comes + act(LOOP_TURNS))
+    host = bytes([0, 0])
+    write("device", "late", bytes([0, 4]) + setup + act(OPENS_CHANNEL) + act(BACK_READS) +
+          act(CHANNEL_ASKS, said(2, how=8)) + act(LOOP_TURNS) + act(LOOP_TURNS))
+    write("device", "late-and-full", bytes([0, 4]) + setup + act(OPENS_CHANNEL) + act(BACK_READS) +
+          b"".join(act(CHANNEL_ASKS, said(100 + i % 2)) for i in range(70)) +
+          act(CHANNEL_ASKS, said(2, how=8)) + act(LOOP_TURNS) + act(LOOP_TURNS))
+    write("device", "unasked", host + act(BACK_ANSWERS, said(1, body=bytes(8))))
+    write("device", "second-front", bytes([0, 3]) + comes + act(FRONT_COMES) + act(FRONT_COMES))
+    unknown = message(1000, 1, bytes(8))
+    write("device", "too-many-descriptors",
+          host + raw(FRONT_RAW, unknown[:12], MAX_FDS) + raw(FRONT_RAW, unknown[12:], MAX_FDS) +
+          act(LOOP_TURNS))
+    write("device", "cut", host + raw(FRONT_RAW, message(5)[:7], 2) + act(FRONT_LEAVES))
+    write("device", "lookup-back", host + setup + raw(BACK_RAW, message(1, 5, bytes(8)), 3))
+
+
+if __name__ == "__main__":
+    frame()
+    spec()
+    rewrite()
+    device()
