@@ -202,7 +202,7 @@ static const struct wrong {
     { "device=tape", "device", "no such kind of device" },
     { "device=", "device", "no such kind of device" },
     { "csum=on,flush=on", "csum=on,flush=on", "no kind of device has all these names" },
-    { "device=blk,csum=on", "csum", "unknown name" },
+    { "device=blk,csum=on", "csum", "no feature of a blk device" },
     { "queues=0", "0", "not a number from 1 to 32768" },
     { "queues=32769", "32769", "not a number from 1 to 32768" },
     { "queues=-1", "-1", "not a number" },
