@@ -89,6 +89,13 @@ static ssize_t read_part(struct frame_reader *r, const struct frame_ops *ops, vo
     size_t n_fds = 0;
     bool lost = false;
     ssize_t n = ops->recv(stream, buf, len, fds, &n_fds, &lost);
+    if (r->msg.fds.n + n_fds > WIRE_MAX_FDS) {
+        for (size_t i = 0; i < n_fds; i++) {
+            close(fds[i]);
+        }
+        *ret_result = FRAME_TOO_MANY_FDS;
+        return n;
+    }
     if (n_fds > 0) {
         int err = fdset_append_take(&r->msg.fds, fds, n_fds);
         if (err < 0) {

@@ -27,9 +27,10 @@ enum frame_result {
     FRAME_EOF,      /* end of the stream, between messages */
     FRAME_CUT,      /* end of the stream inside a message */
     FRAME_FDS_LOST, /* the kernel dropped descriptors: this process has too many, or the sender */
-    FRAME_BAD_VERSION, /* version bits are not 1: this is no vhost-user */
-    FRAME_TOO_LARGE,   /* payload above WIRE_MAX_PAYLOAD */
-    FRAME_TOO_SHORT,   /* shorter than the only message that may come now, and more behind it */
+    FRAME_TOO_MANY_FDS, /* more than one message may carry, in pieces */
+    FRAME_BAD_VERSION,  /* version bits are not 1: this is no vhost-user */
+    FRAME_TOO_LARGE,    /* payload above WIRE_MAX_PAYLOAD */
+    FRAME_TOO_SHORT,    /* shorter than the only message that may come now, and more behind it */
 };
 
 /* Where bytes come from and go to. Both calls never block, transfer 0 < n <= len bytes, and return

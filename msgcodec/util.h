@@ -7,11 +7,20 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define BIT(n) (UINT64_C(1) << (n))
 #define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
+
+/* Seconds of a clock that nobody sets. */
+static inline double monotonic_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
 
 static inline int close_keep_errno(int fd)
 {

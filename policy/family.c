@@ -200,7 +200,7 @@ static int read_limit(struct reading *r, const json_t *version, const struct lim
     if (!json_is_integer(value) || n < 1 || n > row->most) {
         return fail(r, row->name, "a whole number from 1 to %u is needed here", row->most);
     }
-    *limit = (uint32_t)n;
+    *limit = n == row->most ? 0 : (uint32_t)n;
     if (limit == &i->max_ring && (n & (n - 1)) != 0) {
         return fail(r, row->name, "%d is no power of two, and a ring size is", (int)n);
     }

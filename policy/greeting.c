@@ -24,7 +24,7 @@ static uint32_t config_to_ask(const struct greeting *g, const struct interface *
 /* REPLY_ACK stays out: whether acknowledgements are in force is the front-end's to settle. */
 static uint64_t protocol_to_set(const struct greeting *g, const struct interface *i)
 {
-    return interface_protocol_features(i, &g->offer) & ~BIT(PROTOCOL_REPLY_ACK);
+    return protocol_close(interface_protocol_features(i, &g->offer) & ~BIT(PROTOCOL_REPLY_ACK));
 }
 
 static bool step_applies(const struct greeting *g, const struct interface *i,

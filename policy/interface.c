@@ -14,6 +14,14 @@ const struct limit_row limit_rows[N_LIMITS] = {
     { "mem_slots", offsetof(struct interface, mem_slots), PROTOCOL_MAX_SLOTS },
 };
 
+bool interface_is_empty(const struct interface *i)
+{
+    struct interface like_host = *i;
+    like_host.host = true;
+    like_host.off = 0;
+    return !i->host && interface_is_transparent(&like_host);
+}
+
 void interface_pin(struct interface *i, const struct config_pin *pin)
 {
     size_t at = 0;
@@ -160,7 +168,7 @@ static void add_protocol(struct text *t, const struct interface *i)
         const struct protocol_row *row = &protocol_rows[k];
         if ((i->protocol_on & BIT(row->bit)) != 0) {
             add_switch(t, "protocol.", row->name, "on");
-        } else if ((i->protocol_off & BIT(row->bit)) != 0 && row->how == PROTOCOL_SHOWN) {
+        } else if ((i->protocol_off & BIT(row->bit)) != 0) {
             add_switch(t, "protocol.", row->name, "off");
         }
     }
@@ -231,8 +239,9 @@ void interface_of_offer(enum device_type device, const struct offer *o,
     struct interface i = { .device = device };
     uint64_t guest = o->features & ~features_of_vhost();
     i.on = guest & features_known(device);
-    i.queues = o->queues;
-    i.mem_slots = o->mem_slots;
+    /* A number that is above the protocol's own limit says as much as none. */
+    i.queues = o->queues < PROTOCOL_MAX_QUEUES ? o->queues : 0;
+    i.mem_slots = o->mem_slots < PROTOCOL_MAX_SLOTS ? o->mem_slots : 0;
     for (size_t k = 0; k < n_config_rows && i.n_pins < INTERFACE_MAX_PINS; k++) {
         const struct config_row *row = &config_rows[k];
         uint64_t value = 0;
@@ -245,23 +254,25 @@ void interface_of_offer(enum device_type device, const struct offer *o,
     *ret_interface = i;
 }
 
-/* Net back-ends offer RARP or an MTU message, block back-ends the configuration space without them.
- * Where low bits have a name in one kind of device only, it is that one. */
+/* Net back-ends offer RARP or an MTU message. So does SPDK, which takes them from DPDK, but its
+ * disks also have a configuration space or in-flight descriptors, and DPDK's net devices have
+ * neither. Where low bits have a name in one kind of device only, it is that one. */
 enum device_type offer_guess_device(const struct offer *o)
 {
     uint64_t protocol = o->protocol_features;
     uint64_t low = o->features & ~features_known(DEVICE_UNKNOWN);
     enum device_type found = DEVICE_UNKNOWN;
-    if ((protocol & (BIT(PROTOCOL_RARP) | BIT(PROTOCOL_NET_MTU))) != 0) {
+    uint64_t net = BIT(PROTOCOL_RARP) | BIT(PROTOCOL_NET_MTU);
+    uint64_t not_net = BIT(PROTOCOL_CONFIG) | BIT(PROTOCOL_INFLIGHT_SHMFD);
+    if ((protocol & net) != 0 && (protocol & not_net) == 0) {
         return DEVICE_NET;
     }
     if (low == 0) {
         return DEVICE_UNKNOWN;
     }
     for (unsigned d = DEVICE_NET; d < N_DEVICE_TYPES; d++) {
-        bool with_config = (protocol & BIT(PROTOCOL_CONFIG)) != 0;
-        bool fits =
-            (low & ~features_known((enum device_type)d)) == 0 && (d != DEVICE_NET || !with_config);
+        bool fits = (low & ~features_known((enum device_type)d)) == 0 &&
+                    (d != DEVICE_NET || (protocol & not_net) == 0);
         if (fits && found != DEVICE_UNKNOWN) {
             return DEVICE_UNKNOWN;
         }

@@ -15,7 +15,7 @@
 /* The protocol's own limits, which hold where a spec string says nothing. */
 #define PROTOCOL_MAX_QUEUES 32768
 #define PROTOCOL_MAX_RING 32768
-#define PROTOCOL_MAX_SLOTS 65535
+#define PROTOCOL_MAX_SLOTS 512
 #define PROTOCOL_MEM_TABLE_SLOTS 8
 
 /* What the front-end is shown of a field: the value, or the smaller of it and the back-end's. A
@@ -85,6 +85,9 @@ bool offer_config(const struct offer *o, const struct config_row *row, uint64_t 
 
 /* Plain `host`: nothing is changed, and nothing is asked in the front-end's place. */
 bool interface_is_transparent(const struct interface *i);
+
+/* No feature, no limit, no field: it says nothing. */
+bool interface_is_empty(const struct interface *i);
 
 /* What the front-end is shown: answers to GET_PROTOCOL_FEATURES and GET_FEATURES. A transparent
  * interface shows the offer. Bits that depend on what is hidden are hidden too. */

@@ -90,8 +90,8 @@ static struct verdict ring_size(const struct rewrite *w, const struct message_ro
 {
     (void)row;
     uint64_t value = field_get(m, f);
-    uint64_t limit = w->interface->max_ring;
-    return limit != 0 && value > limit ? refuse(RULE_RING_SIZE, f->name, value, limit) : pass;
+    uint64_t limit = w->interface->max_ring != 0 ? w->interface->max_ring : PROTOCOL_MAX_RING;
+    return value > limit ? refuse(RULE_RING_SIZE, f->name, value, limit) : pass;
 }
 
 static struct verdict region_count(const struct rewrite *w, const struct message_row *row,
@@ -226,7 +226,8 @@ static bool offer_same_numbers(const struct offer *a, const struct offer *b)
 }
 
 /* The offer is asked for more than once in a connection, and must not shrink in between. What was
- * found good when the connection was made is not looked at again. */
+ * found good when the connection was made is not looked at again; what has come since is not shown,
+ * because what may be acknowledged was settled then. */
 static struct verdict check_offer(const struct rewrite *w, const struct offer *now)
 {
     struct verdict v = { .kind = VERDICT_INCOMPATIBLE, .rule = RULE_OFFER };
@@ -242,7 +243,8 @@ static struct verdict offer_features(const struct rewrite *w, const struct messa
     struct verdict v = check_offer(w, &now);
     if (v.kind == VERDICT_PASS) {
         bool same = now.features == w->offer->features;
-        field_set(m, f, same ? w->features : interface_features(w->interface, &now));
+        uint64_t shown = same ? w->features : interface_features(w->interface, &now);
+        field_set(m, f, shown & w->features);
     }
     return v;
 }
@@ -255,8 +257,8 @@ static struct verdict offer_protocol(const struct rewrite *w, const struct messa
     now.protocol_features = field_get(m, f);
     struct verdict v = check_offer(w, &now);
     if (v.kind == VERDICT_PASS) {
-        bool same = now.protocol_features == w->offer->protocol_features;
-        field_set(m, f, same ? w->protocol : interface_protocol_features(w->interface, &now));
+        uint64_t shown = interface_protocol_features(w->interface, &now);
+        field_set(m, f, w->protocol & shown);
     }
     return v;
 }
@@ -264,13 +266,13 @@ static struct verdict offer_protocol(const struct rewrite *w, const struct messa
 /* A pinned number is shown as pinned; the check has made sure that the back-end has as many. */
 static struct verdict offer_number(const struct rewrite *w, struct msg *m, const struct field *f,
                                    uint32_t *number_of_now, const struct offer *now,
-                                   uint32_t pinned)
+                                   uint32_t pinned, uint32_t known)
 {
     uint64_t value = field_get(m, f);
     *number_of_now = value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
     struct verdict v = check_offer(w, now);
-    if (v.kind == VERDICT_PASS && pinned != 0) {
-        field_set(m, f, pinned);
+    if (v.kind == VERDICT_PASS) {
+        field_set(m, f, pinned != 0 ? pinned : value < known ? value : known);
     }
     return v;
 }
@@ -280,7 +282,7 @@ static struct verdict offer_queues(const struct rewrite *w, const struct message
 {
     (void)row;
     struct offer now = *w->offer;
-    return offer_number(w, m, f, &now.queues, &now, w->interface->queues);
+    return offer_number(w, m, f, &now.queues, &now, w->interface->queues, w->offer->queues);
 }
 
 static struct verdict offer_slots(const struct rewrite *w, const struct message_row *row,
@@ -288,7 +290,8 @@ static struct verdict offer_slots(const struct rewrite *w, const struct message_
 {
     (void)row;
     struct offer now = *w->offer;
-    return offer_number(w, m, f, &now.mem_slots, &now, w->interface->mem_slots);
+    return offer_number(w, m, f, &now.mem_slots, &now, w->interface->mem_slots,
+                        w->offer->mem_slots);
 }
 
 /* yc-libvhost-server answers GET_INFLIGHT_FD with zeroes here. */

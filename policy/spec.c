@@ -21,6 +21,7 @@ struct parse {
     const struct version *base; /* NULL: host, or a whole list */
     struct interface *out;
     struct spec_error *error;
+    const char *device_word; /* where device= stands */
     uint64_t seen_features;
     uint64_t seen_protocol;
     uint64_t seen_limits; /* bits are rows of limit_rows */
@@ -205,6 +206,10 @@ static bool device_has_all(const char *spec, enum device_type device)
 static int device_by_key(struct parse *p, const struct word *w)
 {
     enum device_type before = p->out->device;
+    if (p->device_word != NULL && p->device_word != w->key) {
+        return fail(p, w->key, w->key_len, "given twice");
+    }
+    p->device_word = w->key;
     if (w->value == NULL || !device_of_name(w->value, w->value_len, &p->out->device)) {
         return fail(p, w->key, w->key_len,
                     "no such kind of device (net, blk, scsi, fs, vsock, gpu, crypto or input)");
@@ -261,7 +266,8 @@ static int parse_number(struct parse *p, const struct word *w, uint64_t least, u
     memcpy(digits, w->value, w->value_len);
     digits[w->value_len] = '\0';
     errno = 0;
-    uint64_t value = strtoull(digits, &end, 0);
+    bool hex = digits[0] == '0' && (digits[1] == 'x' || digits[1] == 'X');
+    uint64_t value = strtoull(digits, &end, hex ? 16 : 10);
     if (errno != 0 || *end != '\0' || value < least || value > most || digits[0] < '0' ||
         digits[0] > '9') {
         return fail(p, w->value, w->value_len, "not a number from %" PRIu64 " to %" PRIu64, least,
@@ -284,7 +290,8 @@ static int parse_limit(struct parse *p, const struct word *w, const struct limit
     if (err < 0) {
         return err;
     }
-    *limit = (uint32_t)value;
+    /* The protocol's own limit is what holds where nothing is said. */
+    *limit = value == row->most ? 0 : (uint32_t)value;
     if (limit == &p->out->max_ring && (value & (value - 1)) != 0) {
         return fail(p, w->value, w->value_len, "a ring size is a power of two");
     }
@@ -423,6 +430,18 @@ static int close_changes(struct parse *p)
     return 0;
 }
 
+/* Withholding what is not shown anyway says nothing. On top of plain host, where everything is
+ * shown, it says that no such thing is, whichever of them was named. */
+static void normalise(struct interface *i)
+{
+    uint64_t on_request = protocol_known() & ~protocol_shown();
+    bool named = (i->protocol_off & on_request) != 0;
+    i->protocol_off &= ~on_request;
+    if (named && interface_is_transparent(i)) {
+        i->protocol_off = on_request;
+    }
+}
+
 static int check_contradictions(struct parse *p)
 {
     char why[256];
@@ -477,7 +496,12 @@ int spec_parse(const char *spec, const struct store *store, struct interface *re
             w.key_len == 0 ? fail(&p, w.key, 0, "nothing between two commas") : parse_word(&p, &w);
     }
     if (err == 0) {
+        normalise(&out);
         err = close_changes(&p);
+    }
+    if (err == 0 && interface_is_empty(&out) && out.device == DEVICE_UNKNOWN) {
+        err =
+            fail(&p, spec, strlen(spec), "nothing is on (write host for what the back-end offers)");
     }
     if (err == 0) {
         err = check_contradictions(&p);

@@ -25,6 +25,34 @@ bool answers_full(const struct answers *a)
     return a->n == ANSWERS_MAX && first_maybe(a) == a->n;
 }
 
+/* The oldest answer that need not come gives way. */
+static void make_room(struct answers *a)
+{
+    if (a->n == ANSWERS_MAX) {
+        size_t forgotten = first_maybe(a);
+        assert(forgotten < a->n);
+        answers_remove(a, &a->queue[forgotten]);
+    }
+}
+
+/* Ours stands before the one it replaces, so that nothing outstanding stands before it. */
+void answers_replace(struct answers *a, const struct answer *late)
+{
+    size_t i = (size_t)(late - a->queue);
+    size_t before = a->n;
+    struct answer ours = *late;
+    size_t forgotten = first_maybe(a);
+    make_room(a);
+    if (a->n < before && forgotten < i) {
+        i--;
+    }
+    a->queue[i].kind = ANSWER_SWALLOWED;
+    ours.kind = ANSWER_OURS;
+    memmove(&a->queue[i + 1], &a->queue[i], (a->n - i) * sizeof(a->queue[0]));
+    a->queue[i] = ours;
+    a->n++;
+}
+
 /* Requests that need no answer may come in any number: equal ones in a row share an entry, and when
  * there are too many different ones the oldest is forgotten. */
 void answers_push(struct answers *a, struct answer answer)
@@ -35,11 +63,7 @@ void answers_push(struct answers *a, struct answer answer)
         last->times += last->times < UINT32_MAX ? 1 : 0;
         return;
     }
-    if (a->n == ANSWERS_MAX) {
-        size_t forgotten = first_maybe(a);
-        assert(forgotten < a->n);
-        answers_remove(a, &a->queue[forgotten]);
-    }
+    make_room(a);
     answer.times = 1;
     a->queue[a->n++] = answer;
 }

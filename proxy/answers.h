@@ -5,8 +5,6 @@
  * answer of our own (a refusal) takes its place in the same order. */
 #pragma once
 
-#include <ev.h>
-
 #include "message.h"
 
 /* Front-ends pipeline a few requests; one that has this many outstanding waits until the back-end
@@ -26,7 +24,7 @@ struct answer {
     enum answer_kind kind;
     const struct message_row *row; /* of the request; NULL when unknown */
     uint32_t times;                /* ANSWER_MAYBE: so many requests in a row */
-    ev_tstamp since;
+    double since;                  /* monotonic_s() */
     bool said_slow;
 };
 
@@ -49,6 +47,9 @@ void answers_push(struct answers *a, struct answer answer);
 enum answers_match answers_take(struct answers *a, uint32_t request, struct answer *ret_answer);
 /* The first answer of ours that no outstanding answer of the peer stands before; NULL if none. */
 struct answer *answers_ours_due(struct answers *a);
+/* Puts an answer of ours in the place of one that is due (there must be room), which is swallowed
+ * when it comes after all. */
+void answers_replace(struct answers *a, const struct answer *late);
 void answers_remove(struct answers *a, struct answer *answer);
 /* The payload size of the next answer, where only one answer can come and it can have one size only
  * and no descriptors; else 0. */

@@ -2,6 +2,7 @@
 #include "ctl.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,7 +12,7 @@
 
 /* Longest command, and most that may wait for a client that does not read. */
 #define IN_MOST 65536
-#define OUT_MOST (1024 * 1024)
+#define OUT_MOST 1048576
 
 struct ctl_client {
     struct ctl *ctl;
@@ -59,7 +60,7 @@ static json_t *waits_json(const struct relay *r)
     }
     return json_pack("{s:s, s:s, s:f}", "side", r->responder.name, "message",
                      message_name(r->space, due->request, name), "seconds",
-                     ev_now(r->loop) - due->since);
+                     monotonic_s() - due->since);
 }
 
 static json_t *query_status(struct device *d)
@@ -176,21 +177,20 @@ static bool client_flush(struct ctl_client *client)
 static bool client_say(struct ctl_client *client, json_t *value)
 {
     char *text = value != NULL ? json_dumps(value, JSON_COMPACT) : NULL;
-    size_t len = text != NULL ? strlen(text) : 0;
+    char *out = NULL;
     json_decref(value);
-    char *grown = text != NULL && client->out_len + len + 2 <= OUT_MOST
-                      ? realloc(client->out, client->out_len + len + 2)
-                      : NULL;
-    if (grown == NULL) {
-        free(text);
+    int len = text != NULL ? asprintf(&out, "%.*s%s\r\n", (int)client->out_len,
+                                      client->out != NULL ? client->out : "", text)
+                           : -1;
+    free(text);
+    if (len < 0 || len > OUT_MOST) {
+        free(len < 0 ? NULL : out);
         client_close(client);
         return false;
     }
-    client->out = grown;
-    memcpy(grown + client->out_len, text, len);
-    memcpy(grown + client->out_len + len, "\r\n", 2);
-    client->out_len += len + 2;
-    free(text);
+    free(client->out);
+    client->out = out;
+    client->out_len = (size_t)len;
     return client_flush(client);
 }
 
@@ -336,11 +336,10 @@ int ctl_start(struct ctl *c, struct ev_loop *loop, struct device *d, const struc
 
 void ctl_stop(struct ctl *c)
 {
-    while (c->clients != NULL) {
-        client_flush(c->clients);
-        if (c->clients != NULL) {
-            client_close(c->clients);
-        }
+    struct ctl_client *next;
+    for (struct ctl_client *client = c->clients; client != NULL; client = next) {
+        next = client->next;
+        client_close(client);
     }
     if (c->loop != NULL) {
         listener_stop(&c->listener);

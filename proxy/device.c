@@ -47,7 +47,7 @@ static void log_ending(struct device *d, const struct side *side, enum ending en
     unsigned long suppressed = 0;
     char more[64] = "";
     d->endings[ending]++;
-    if (!log_limit_pass(&d->limits[ending], ev_now(d->loop), &suppressed)) {
+    if (!log_limit_pass(&d->limits[ending], monotonic_s(), &suppressed)) {
         return;
     }
     if (suppressed > 0) {
@@ -81,7 +81,7 @@ static void on_pause_over(struct ev_loop *loop, ev_timer *w, int events)
  * that repeats must not become a thousand connections a second. */
 static void pause_if_short(struct device *d)
 {
-    if (ev_now(d->loop) - d->life_began >= SHORT_LIFE_S) {
+    if (monotonic_s() - d->life_began >= SHORT_LIFE_S) {
         d->pause_s = 0;
         return;
     }
@@ -252,10 +252,10 @@ static void begin_relay(struct device *d)
     struct rewrite w = rewrite_prepare(&d->options.interface, &d->greeting.offer, &d->record);
     unsigned long suppressed;
     ev_timer_stop(d->loop, &d->patience);
-    d->life_began = ev_now(d->loop);
+    d->life_began = monotonic_s();
     relay_open(&d->wire, &w, &d->record);
     interface_digest(&d->options.interface, offered);
-    if (log_limit_pass(&d->arrivals, ev_now(d->loop), &suppressed)) {
+    if (log_limit_pass(&d->arrivals, monotonic_s(), &suppressed)) {
         log_info(d->options.name, NULL, "front-end and back-end are connected, interface %.12s%s",
                  offered, w.transparent ? " (host: not pinned)" : "");
     }
@@ -347,7 +347,7 @@ static double greeting_time(const struct device *d)
 static void front_arrived(struct device *d, int fd)
 {
     side_open_take(&d->wire.requester, fd);
-    d->life_began = ev_now(d->loop);
+    d->life_began = monotonic_s();
     begin_patience(d, back_is_open(d) ? greeting_time(d) : d->options.wait);
     advance(d);
 }
@@ -355,7 +355,7 @@ static void front_arrived(struct device *d, int fd)
 static void back_arrived(struct device *d, int fd)
 {
     side_open_take(&d->wire.responder, fd);
-    d->life_began = ev_now(d->loop);
+    d->life_began = monotonic_s();
     if (front_is_open(d)) {
         begin_patience(d, greeting_time(d));
     }
@@ -406,7 +406,7 @@ static void wire_refused(struct relay *r, const char *detail)
     struct device *d = r->owner;
     unsigned long suppressed;
     d->endings[ENDING_REFUSED]++;
-    if (log_limit_pass(&d->limits[ENDING_REFUSED], ev_now(d->loop), &suppressed)) {
+    if (log_limit_pass(&d->limits[ENDING_REFUSED], monotonic_s(), &suppressed)) {
         log_warn(d->options.name, r->requester.name, "was refused a message: %s [REFUSED]", detail);
     }
 }
@@ -433,7 +433,7 @@ static void wire_slow(struct relay *r, const struct answer *answer, double secon
     struct device *d = r->owner;
     char name[24];
     unsigned long suppressed;
-    if (log_limit_pass(&d->slowness, ev_now(d->loop), &suppressed)) {
+    if (log_limit_pass(&d->slowness, monotonic_s(), &suppressed)) {
         log_warn(d->options.name, r->responder.name, "has not answered %s for %.1f s%s",
                  message_name(r->space, answer->request, name), seconds,
                  replaced ? ", a failure was answered in its place" : "");

@@ -57,7 +57,7 @@ struct device {
     ev_timer patience; /* the front-end waits for a back-end */
     ev_timer linger;   /* closing */
     ev_timer pause;    /* between lives that end at once */
-    ev_tstamp life_began;
+    double life_began; /* monotonic_s() */
     double pause_s;
     struct log_limit arrivals, slowness;
     struct log_limit limits[N_ENDINGS];

@@ -16,6 +16,8 @@ enum ending ending_of_frame(int result)
         return ENDING_CUT;
     case FRAME_FDS_LOST:
         return ENDING_DESCRIPTORS_LOST;
+    case FRAME_TOO_MANY_FDS:
+        return ENDING_BAD_DESCRIPTORS;
     case FRAME_BAD_VERSION:
         return ENDING_BAD_VERSION;
     case FRAME_TOO_LARGE:

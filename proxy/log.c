@@ -35,10 +35,33 @@ bool log_wants(enum log_level level)
     return level <= log_most;
 }
 
-static void write_json(enum log_level level, const char *device, const char *side, const char *text)
+/* JSON is UTF-8, and the names of people's files need not be. */
+static void make_ascii(char *text)
 {
-    json_t *line = json_pack("{s:s, s:s*, s:s*, s:s}", "level", level_names[level], "device",
-                             device, "side", side, "text", text);
+    for (char *c = text; *c != '\0'; c++) {
+        if ((*c & 0x80) != 0) {
+            *c = '?';
+        }
+    }
+}
+
+static json_t *line_json(enum log_level level, const char *device, const char *side,
+                         const char *text)
+{
+    return json_pack("{s:s, s:s*, s:s*, s:s}", "level", level_names[level], "device", device,
+                     "side", side, "text", text);
+}
+
+static void write_json(enum log_level level, const char *device, const char *side, char *text)
+{
+    char name[256];
+    json_t *line = line_json(level, device, side, text);
+    if (line == NULL) {
+        snprintf(name, sizeof(name), "%s", device != NULL ? device : "");
+        make_ascii(name);
+        make_ascii(text);
+        line = line_json(level, device != NULL ? name : NULL, side, text);
+    }
     char *dumped = line != NULL ? json_dumps(line, JSON_COMPACT) : NULL;
     fprintf(stderr, "%s\n", dumped != NULL ? dumped : "{}");
     free(dumped);
@@ -72,9 +95,9 @@ void log_line(enum log_level level, const char *device, const char *side, const 
     errno = saved;
 }
 
-bool log_limit_pass(struct log_limit *limit, ev_tstamp now, unsigned long *ret_suppressed)
+bool log_limit_pass(struct log_limit *limit, double now, unsigned long *ret_suppressed)
 {
-    double refilled = (now - limit->when) / LOG_REFILL_S;
+    double refilled = now > limit->when ? (now - limit->when) / LOG_REFILL_S : 0;
     limit->spent = refilled >= limit->spent ? 0 : limit->spent - refilled;
     limit->when = now;
     if (limit->spent > LOG_BURST - 1) {

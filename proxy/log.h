@@ -3,7 +3,6 @@
  * One event, one line on stderr: "vushim: net0 front: text". As JSON when asked. Keeps errno. */
 #pragma once
 
-#include <ev.h>
 #include <stdbool.h>
 
 #include "util.h"
@@ -35,9 +34,9 @@ void log_line(enum log_level level, const char *device, const char *side, const 
 
 struct log_limit {
     double spent; /* tokens used up */
-    ev_tstamp when;
+    double when;
     unsigned long suppressed;
 };
 
 /* True when a line may be written now; *ret_suppressed lines were not since the last one. */
-bool log_limit_pass(struct log_limit *limit, ev_tstamp now, unsigned long *ret_suppressed);
+bool log_limit_pass(struct log_limit *limit, double now, unsigned long *ret_suppressed);

@@ -31,6 +31,8 @@ static void end_by_frame(struct relay *r, struct side *s, int result)
         } else {
             snprintf(detail, sizeof(detail), "%zu of 12 header bytes", reader->got);
         }
+    } else if (result == FRAME_TOO_MANY_FDS) {
+        snprintf(detail, sizeof(detail), "more than %d for one message", WIRE_MAX_FDS);
     } else if (result == FRAME_TOO_SHORT) {
         snprintf(detail, sizeof(detail), "answer to %s: %u bytes",
                  message_name(r->space, reader->msg.head.request, name), reader->msg.head.size);
@@ -90,18 +92,11 @@ static void send_our_answers(struct relay *r);
 /* The requester gets a failure now; the responder's own answer, when it comes, is dropped. */
 static void replace_late_answer(struct relay *r, struct answer *late)
 {
-    struct answer ours = *late;
     if (late->kind != ANSWER_TO_RELAY || answers_full(&r->answers)) {
         return;
     }
-    r->hooks->slow(r, late, ev_now(r->loop) - late->since, true);
-    late->kind = ANSWER_SWALLOWED;
-    ours.kind = ANSWER_OURS;
-    /* Before the one it replaces, so that nothing outstanding stands before it. */
-    size_t i = (size_t)(late - r->answers.queue);
-    memmove(late + 1, late, (r->answers.n - i) * sizeof(*late));
-    r->answers.queue[i] = ours;
-    r->answers.n++;
+    r->hooks->slow(r, late, monotonic_s() - late->since, true);
+    answers_replace(&r->answers, late);
     send_our_answers(r);
 }
 
@@ -113,7 +108,7 @@ static void on_late(struct ev_loop *loop, ev_timer *w, int events)
     if (oldest == NULL) {
         return; /* nothing outstanding: no timer, no wake-ups */
     }
-    double age = ev_now(loop) - oldest->since;
+    double age = monotonic_s() - oldest->since;
     double next = 3600;
     if (r->slow_after > 0 && !oldest->said_slow) {
         if (age >= r->slow_after) {
@@ -173,7 +168,7 @@ static void refuse(struct relay *r, const struct message_row *row, struct msg *m
     answers_push(&r->answers, (struct answer){ .request = m->head.request,
                                                .kind = ANSWER_OURS,
                                                .row = row,
-                                               .since = ev_now(r->loop) });
+                                               .since = monotonic_s() });
     r->hooks->refused(r, detail);
     send_our_answers(r);
 }
@@ -204,7 +199,7 @@ static void note_outstanding(struct relay *r, const struct message_row *row, con
     answers_push(&r->answers, (struct answer){ .request = m->head.request,
                                                .kind = kind_of(expect),
                                                .row = row,
-                                               .since = ev_now(r->loop) });
+                                               .since = monotonic_s() });
     if (expect == EXPECT_ANSWER) {
         watch_lateness(r);
     }
@@ -418,7 +413,7 @@ int relay_ask(struct relay *r, struct msg *m, bool has_answer)
         answers_push(&r->answers, (struct answer){ .request = m->head.request,
                                                    .kind = ANSWER_TO_US,
                                                    .row = message_row(r->space, m->head.request),
-                                                   .since = ev_now(r->loop) });
+                                                   .since = monotonic_s() });
         watch_lateness(r);
     }
     return side_send(&r->responder, m);

@@ -57,7 +57,7 @@ static void watch_folder(struct seeker *s)
 
 static void retry_later(struct seeker *s)
 {
-    bool patient = ev_now(s->loop) - s->since < PATIENCE_S;
+    bool patient = monotonic_s() - s->since < PATIENCE_S;
     double most = patient ? DELAY_SHORT_S : DELAY_MOST_S;
     ev_timer_set(&s->again, s->delay < most ? s->delay : most, 0);
     ev_timer_start(s->loop, &s->again);
@@ -100,7 +100,7 @@ static void on_changed(struct ev_loop *loop, ev_io *w, int events)
     while (read(s->inotify_fd, buf, sizeof(buf)) > 0) {
     }
     /* Something came or went; which, the next try tells. */
-    s->since = ev_now(loop);
+    s->since = monotonic_s();
     s->delay = DELAY_FIRST_S;
     ev_timer_stop(loop, &s->again);
     seek(s);
@@ -136,7 +136,7 @@ void seeker_start(struct seeker *s)
         return;
     }
     s->active = true;
-    s->since = ev_now(s->loop);
+    s->since = monotonic_s();
     s->delay = DELAY_FIRST_S;
     s->said = 0;
     /* Mostly it is there. If not: watch first, then look again, for it may come in between. */

@@ -22,8 +22,8 @@ struct seeker {
     ev_io changed;
     ev_timer again;
     double delay;
-    ev_tstamp since; /* of the last sign of life of the path */
-    int said;        /* errno that the log has already been told */
+    double since; /* of the last sign of life of the path */
+    int said;     /* errno that the log has already been told */
     const char *device, *side;
     seeker_found_fn *found;
     void *owner;

@@ -127,7 +127,8 @@ int cmd_check(const struct command *command, int argc, char **argv)
     enum device_type device;
     struct gap gap = { .config = false };
     const struct option_row rows[] = {
-        { "offer", "OFFER", "a saved probe, or connect:PATH", OPTION_TEXT, false, &offer_text },
+        { "offer", "OFFER", "a saved probe, ctl:PATH or connect:PATH", OPTION_TEXT, false,
+          &offer_text },
         { "state", "STATE", "a running device's saved state: may its guest move there?",
           OPTION_TEXT, false, &state },
         { "profile-dir", "DIR", "folder with families, looked at first", OPTION_TEXT, false, &dir },

@@ -1,65 +1,11 @@
-/* SPDX-License-Identifier: MIT
- *
- * A client of the control socket: one command, one answer. */
-#include <poll.h>
+/* SPDX-License-Identifier: MIT */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "commands.h"
-#include "endpoint.h"
+#include "ctl_client.h"
 #include "show.h"
-#include "util.h"
-
-#define ANSWER_MOST (1024 * 1024)
-#define TIMEOUT_MS 5000
-
-struct conversation {
-    int fd;
-    size_t len;
-    char buf[ANSWER_MOST];
-};
-
-/* The next whole value from the socket; NULL when it ends or takes too long. */
-static json_t *hear(struct conversation *c)
-{
-    for (;;) {
-        json_error_t error;
-        json_t *value =
-            c->len > 0 ? json_loadb(c->buf, c->len, JSON_DISABLE_EOF_CHECK, &error) : NULL;
-        if (value != NULL) {
-            c->len -= (size_t)error.position;
-            memmove(c->buf, c->buf + error.position, c->len);
-            return value;
-        }
-        struct pollfd p = { .fd = c->fd, .events = POLLIN };
-        if (c->len == sizeof(c->buf) || poll(&p, 1, TIMEOUT_MS) != 1) {
-            return NULL;
-        }
-        ssize_t n = recv(c->fd, c->buf + c->len, sizeof(c->buf) - c->len, 0);
-        if (n <= 0) {
-            return NULL;
-        }
-        c->len += (size_t)n;
-    }
-}
-
-/* The answer to a command (a new reference), or NULL. Events in between are passed over. */
-static json_t *ask(struct conversation *c, const char *command)
-{
-    char line[256];
-    int n = snprintf(line, sizeof(line), "{\"execute\": \"%s\"}\r\n", command);
-    if (send(c->fd, line, (size_t)n, MSG_NOSIGNAL) != n) {
-        return NULL;
-    }
-    json_t *value = hear(c);
-    while (value != NULL && json_object_get(value, "event") != NULL) {
-        json_decref(value);
-        value = hear(c);
-    }
-    return value;
-}
 
 static bool is_plain(const char *word)
 {
@@ -106,35 +52,6 @@ static int print_answer(const char *path, const char *word, const json_t *answer
     return 0;
 }
 
-/* Past the greeting; false after a line on stderr. */
-static bool begin(struct conversation *c, const char *path)
-{
-    struct endpoint e;
-    struct sockaddr_un address;
-    char why[256];
-    if (!endpoint_parse(path, ENDPOINT_CONNECT, &e, why, sizeof(why))) {
-        usage_error("ctl: %s: %s", path, why);
-        return false;
-    }
-    endpoint_address(&e, &address);
-    c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-        usage_error("ctl: %s: %s (is vushim run --control there?)", path, strerror(errno));
-        return false;
-    }
-    json_t *greeting = hear(c);
-    json_t *ready = greeting != NULL && json_object_get(greeting, "QMP") != NULL
-                        ? ask(c, "qmp_capabilities")
-                        : NULL;
-    bool ok = ready != NULL && json_object_get(ready, "return") != NULL;
-    json_decref(greeting);
-    json_decref(ready);
-    if (!ok) {
-        usage_error("ctl: %s: no vushim answers there", path);
-    }
-    return ok;
-}
-
 int cmd_ctl(const struct command *command, int argc, char **argv)
 {
     static const struct {
@@ -143,7 +60,6 @@ int cmd_ctl(const struct command *command, int argc, char **argv)
     } words[] = { { "status", "query-status" },
                   { "state", "query-state" },
                   { "offer", "query-offer" } };
-    static struct conversation conversation = { .fd = -1 };
     bool json = false;
     const char *given[2];
     size_t n = 0;
@@ -168,12 +84,8 @@ int cmd_ctl(const struct command *command, int argc, char **argv)
     if (!is_plain(execute)) {
         return usage_error("ctl: %s: not a command", given[1]);
     }
-    int status = 2;
-    if (begin(&conversation, given[0])) {
-        json_t *answer = ask(&conversation, execute);
-        status = print_answer(given[0], given[1], answer, json);
-        json_decref(answer);
-    }
-    close_keep_errno(conversation.fd);
+    json_t *answer = ctl_ask("ctl", given[0], execute);
+    int status = answer != NULL ? print_answer(given[0], given[1], answer, json) : 2;
+    json_decref(answer);
     return status;
 }

@@ -56,52 +56,82 @@ static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
     return a->path[0] != '\0' ? strcmp(a->path, b->path) == 0 : a->fd == b->fd;
 }
 
-int cmd_run(const struct command *command, int argc, char **argv)
+/* The command line as it came. */
+struct arguments {
+    const char *front, *back, *profile, *dir, *control, *expect, *level;
+    bool json;
+    char name[256]; /* room for one that is made up */
+    struct endpoint control_endpoint;
+};
+
+static enum options_result parse_arguments(const struct command *command, int argc, char **argv,
+                                           struct arguments *a, struct device_options *o)
 {
-    struct device_options options = {
-        .wait = WAIT_S,
-        .slow_after = SLOW_AFTER_S,
-    };
-    const char *front = NULL;
-    const char *back = NULL;
-    const char *profile = "host";
-    const char *dir = NULL;
-    const char *control_text = NULL;
-    const char *expect = NULL;
-    struct endpoint control;
-    const char *level = "info";
-    bool json = false;
-    char name[256];
+    size_t n_words;
     const struct option_row rows[] = {
         { "front", "EP", "where the front-end (QEMU) is: listen:PATH, connect:PATH, fd:N",
-          OPTION_TEXT, false, &front },
+          OPTION_TEXT, false, &a->front },
         { "back", "EP", "where the back-end is: connect:PATH, listen:PATH, fd:N", OPTION_TEXT,
-          false, &back },
+          false, &a->back },
         { "profile", "SPEC", "interface that the guest sees (default host: not pinned)",
-          OPTION_TEXT, false, &profile },
-        { "profile-dir", "DIR", "folder with families, looked at first", OPTION_TEXT, false, &dir },
-        { "name", "NAME", "name in the log (default: from --front)", OPTION_TEXT, false,
-          &options.name },
+          OPTION_TEXT, false, &a->profile },
+        { "profile-dir", "DIR", "folder with families, looked at first", OPTION_TEXT, false,
+          &a->dir },
+        { "name", "NAME", "name in the log (default: from --front)", OPTION_TEXT, false, &o->name },
         { "control", "PATH", "where the control socket listens (see vushim ctl)", OPTION_TEXT,
-          false, &control_text },
+          false, &a->control },
         { "expect", "STATE",
           "end at once, with 1, if a guest of this saved state could not carry on", OPTION_TEXT,
-          false, &expect },
+          false, &a->expect },
         { "wait", "SECONDS|forever", "how long a front-end waits for a back-end (default 10)",
-          OPTION_SECONDS, true, &options.wait },
+          OPTION_SECONDS, true, &o->wait },
         { "slow-after", "SECONDS", "say so when an answer takes longer (default 5, 0: never)",
-          OPTION_SECONDS, false, &options.slow_after },
+          OPTION_SECONDS, false, &o->slow_after },
         { "channel-answer-within", "SECONDS",
           "answer a back-end's own request with a failure when the front-end has not (default 0: "
           "never)",
-          OPTION_SECONDS, false, &options.channel_answer_within },
+          OPTION_SECONDS, false, &o->channel_answer_within },
         { "log-level", "LEVEL", "error, warn, info (default) or debug (every message)", OPTION_TEXT,
-          false, &level },
-        { "json", NULL, "log as JSON, one object a line", OPTION_FLAG, false, &json },
+          false, &a->level },
+        { "json", NULL, "log as JSON, one object a line", OPTION_FLAG, false, &a->json },
     };
-    size_t n_words;
+    return options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, NULL, 0, &n_words);
+}
+
+/* What the words mean; false after one line on stderr. */
+static bool resolve(struct arguments *a, struct device_options *o)
+{
+    if (!parse_endpoint("--front", a->front, ENDPOINT_LISTEN, &o->front) ||
+        !parse_endpoint("--back", a->back, ENDPOINT_CONNECT, &o->back)) {
+        return false;
+    }
+    if (same_endpoint(&o->front, &o->back)) {
+        usage_error("run: --front and --back are the same: %s (give each its own)", a->front);
+        return false;
+    }
+    if (a->control != NULL &&
+        !parse_endpoint("--control", a->control, ENDPOINT_LISTEN, &a->control_endpoint)) {
+        return false;
+    }
+    if (o->name != NULL && !is_printable(o->name)) {
+        usage_error("run: --name: not printable text on one line");
+        return false;
+    }
+    if (o->name == NULL) {
+        o->name = default_name(&o->front, a->name, sizeof(a->name));
+    }
+    o->profile = a->profile;
+    o->expects = a->expect != NULL;
+    return spec_from_option("run", a->profile, a->dir, &o->interface) &&
+           (a->expect == NULL || state_from_option("run", a->expect, &o->expectation));
+}
+
+int cmd_run(const struct command *command, int argc, char **argv)
+{
+    struct device_options options = { .wait = WAIT_S, .slow_after = SLOW_AFTER_S };
+    struct arguments a = { .profile = "host", .level = "info" };
     enum log_level most;
-    switch (options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, NULL, 0, &n_words)) {
+    switch (parse_arguments(command, argc, argv, &a, &options)) {
     case OPTIONS_HELP:
         return 0;
     case OPTIONS_BAD:
@@ -109,34 +139,13 @@ int cmd_run(const struct command *command, int argc, char **argv)
     case OPTIONS_OK:
         break;
     }
-    if (!parse_endpoint("--front", front, ENDPOINT_LISTEN, &options.front) ||
-        !parse_endpoint("--back", back, ENDPOINT_CONNECT, &options.back) ||
-        !spec_from_option("run", profile, dir, &options.interface)) {
+    if (!log_level_of_name(a.level, &most)) {
+        return usage_error("run: --log-level %s: no such level (error, warn, info, debug)",
+                           a.level);
+    }
+    if (!resolve(&a, &options)) {
         return 2;
     }
-    if (same_endpoint(&options.front, &options.back)) {
-        return usage_error("run: --front and --back are the same: %s (give each its own)", front);
-    }
-    if (!log_level_of_name(level, &most)) {
-        return usage_error("run: --log-level %s: no such level (error, warn, info, debug)", level);
-    }
-    options.profile = profile;
-    if (options.name != NULL && !is_printable(options.name)) {
-        return usage_error("run: --name: not printable text on one line");
-    }
-    if (options.name == NULL) {
-        options.name = default_name(&options.front, name, sizeof(name));
-    }
-    if (control_text != NULL &&
-        !parse_endpoint("--control", control_text, ENDPOINT_LISTEN, &control)) {
-        return 2;
-    }
-    if (expect != NULL) {
-        options.expects = true;
-        if (!state_from_option("run", expect, &options.expectation)) {
-            return 2;
-        }
-    }
-    log_setup(most, json);
-    return run(&options, control_text != NULL ? &control : NULL);
+    log_setup(most, a.json);
+    return run(&options, a.control != NULL ? &a.control_endpoint : NULL);
 }

@@ -100,8 +100,9 @@ int cmd_versions(const struct command *command, int argc, char **argv)
     struct offer offer;
     const struct option_row rows[] = {
         { "family", "NAME", "one family only", OPTION_TEXT, false, &listing.family },
-        { "offer", "OFFER", "only what this back-end can serve: a saved probe, or connect:PATH",
-          OPTION_TEXT, false, &offer_text },
+        { "offer", "OFFER",
+          "only what this back-end can serve: a saved probe, ctl:PATH or connect:PATH", OPTION_TEXT,
+          false, &offer_text },
         { "profile-dir", "DIR", "folder with families, looked at first", OPTION_TEXT, false, &dir },
         { "json", NULL, "as JSON", OPTION_FLAG, false, &json },
     };

@@ -43,17 +43,20 @@ static const char ctl_notes[] =
     "Any other word is sent as a command of the QMP wire format (query-commands lists them).";
 
 static const char offer_notes[] =
-    "OFFER is a file that vushim probe --json has written, or connect:PATH to ask the back-end "
-    "there\n"
-    "(see vushim probe --help for what a connection does). Exit status: 0 yes, 1 no, 2 error.";
+    "OFFER is one of\n"
+    "  FILE            what vushim probe --json has written\n"
+    "  ctl:PATH        the back-end of a running vushim, by its control socket\n"
+    "  connect:PATH    the back-end that listens there (see vushim probe --help for what a\n"
+    "                  connection does)\n"
+    "Exit status: 0 yes, 1 no, 2 error.";
 
 static const struct command commands[] = {
     { "run", "--front EP --back EP", "Stands between a front-end (QEMU) and a back-end.",
       spec_notes, cmd_run },
     { "probe", "EP", "Shows what a back-end offers, and the spec string that pins exactly this.",
       probe_notes, cmd_probe },
-    { "versions", "", "Lists the named interfaces, or those that a back-end can serve.", NULL,
-      cmd_versions },
+    { "versions", "", "Lists the named interfaces, or those that a back-end can serve.",
+      offer_notes, cmd_versions },
     { "check", "SPEC --offer OFFER", "Says whether a back-end can serve an interface.", offer_notes,
       cmd_check },
     { "profile", "show SPEC | diff SPEC SPEC | capture OFFER | baseline OFFER... | lint FILE",

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ctl_client.h"
 #include "json.h"
 #include "options.h"
 #include "prober.h"
@@ -102,9 +103,11 @@ static bool offer_of_file(const char *command, const char *path, struct offer *r
 {
     struct stat st;
     if (stat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
-        usage_error("%s: offer %s: a socket (write connect:%s to ask the back-end there, which "
-                    "creates a device on DPDK, Open vSwitch and SPDK)",
-                    command, path, path);
+        usage_error(
+            "%s: offer %s: a socket (write ctl:%s for a running vushim's control socket, or "
+            "connect:%s to ask a back-end, which creates a device on DPDK, Open vSwitch "
+            "and SPDK)",
+            command, path, path, path);
         return false;
     }
     json_t *root = load_json(command, "offer", path);
@@ -127,11 +130,31 @@ bool state_from_option(const char *command, const char *path, struct expectation
     return ok;
 }
 
+/* What the back-end of a running vushim offers; nothing is connected to but its control socket. */
+static bool offer_of_control(const char *command, const char *path, struct offer *ret_offer,
+                             enum device_type *ret_device)
+{
+    json_t *answer = ctl_ask(command, path, "query-offer");
+    const json_t *error = json_object_get(answer, "error");
+    bool ok = answer != NULL && error == NULL &&
+              offer_of_json(json_object_get(answer, "return"), ret_offer, ret_device);
+    if (answer != NULL && !ok) {
+        const char *desc = json_string_value(json_object_get(error, "desc"));
+        usage_error("%s: offer ctl:%s: %s", command, path,
+                    desc != NULL ? desc : "not an offer that this version understands");
+    }
+    json_decref(answer);
+    return ok;
+}
+
 bool offer_from_option(const char *command, const char *text, struct offer *ret_offer,
                        enum device_type *ret_device)
 {
     struct endpoint endpoint;
     char why[256];
+    if (strncmp(text, "ctl:", 4) == 0) {
+        return offer_of_control(command, text + 4, ret_offer, ret_device);
+    }
     if (strncmp(text, "connect:", 8) != 0 && strncmp(text, "fd:", 3) != 0) {
         return offer_of_file(command, text, ret_offer, ret_device);
     }

@@ -15,9 +15,10 @@ bool profiles_load(const char *command, const char *dir, struct store *ret_store
 bool spec_from_option(const char *command, const char *spec, const char *dir,
                       struct interface *ret_interface);
 
-/* Reads an offer: a file that `vushim probe --json` has written, or a back-end to connect to
- * (connect:PATH, fd:N). A bare path is a file: nothing is connected to unless it is asked for.
- * *ret_device is DEVICE_UNKNOWN when the offer does not tell. */
+/* Reads an offer: a file that `vushim probe --json` has written, a running vushim's (ctl:PATH), or
+ * that of a back-end to connect to (connect:PATH, fd:N). A bare path is a file: nothing is
+ * connected to unless it is asked for. *ret_device is DEVICE_UNKNOWN when the offer does not tell.
+ */
 bool offer_from_option(const char *command, const char *text, struct offer *ret_offer,
                        enum device_type *ret_device);
 

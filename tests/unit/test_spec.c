@@ -76,11 +76,9 @@ static void canonical_forms_are_canonical(void **state)
     static const char *const specs[] = {
         "host",
         "version_1=on",
-        "version_1=off",
         "queues=3",
         "max_ring=1024",
         "protocol.mq=on",
-        "protocol.xen_mmap=off",
         "packed=off,device=net",
         "protocol.mq=off",
     };
@@ -141,9 +139,9 @@ static void the_longest_interface_fits(void **state)
                                .device = (enum device_type)d,
                                .on = features_known((enum device_type)d) & ~features_of_vhost(),
                                .protocol_on = protocol_known(),
-                               .queues = PROTOCOL_MAX_QUEUES,
-                               .max_ring = PROTOCOL_MAX_RING,
-                               .mem_slots = 65535 };
+                               .queues = PROTOCOL_MAX_QUEUES - 1,
+                               .max_ring = PROTOCOL_MAX_RING / 2,
+                               .mem_slots = PROTOCOL_MAX_SLOTS - 1 };
         char text[2 * INTERFACE_TEXT_LEN];
         for (size_t k = 0; k < n_config_rows; k++) {
             const struct config_row *row = &config_rows[k];
@@ -214,7 +212,10 @@ static const struct wrong {
     { "queues=9999999999999999999999999", "9999999999999999999999999", "not a number" },
     { "max_ring=300", "300", "power of two" },
     { "max_ring=65536", "65536", "not a number from 1 to 32768" },
-    { "mem_slots=65536", "65536", "not a number from 1 to 65535" },
+    { "version_1=off", "version_1=off", "nothing is on" },
+    { "protocol.xen_mmap=off", "protocol.xen_mmap=off", "nothing is on" },
+    { "max_ring=32768", "max_ring=32768", "nothing is on" },
+    { "mem_slots=513", "513", "not a number from 1 to 512" },
     { "config.mtu=65536", "65536", "not a number from 0 to 65535" },
     { "config.mtu=min:", "min:", "not a number from 0 to 65535" },
     { "config.mtu=min:65536", "65536", "not a number from 0 to 65535" },

@@ -84,7 +84,7 @@ static void add_limits(struct words *w)
         add(w, "max_ring=%" PRIu64, BIT(below(16)));
     }
     if (below(3) == 0) {
-        add(w, "mem_slots=%" PRIu64, 1 + below(65535));
+        add(w, "mem_slots=%" PRIu64, 1 + below(PROTOCOL_MAX_SLOTS));
     }
 }
 

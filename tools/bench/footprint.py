@@ -53,8 +53,12 @@ def listening(bench, quick):
         places.VUSHIM, "run", "--front", front, "--back", back, "--log-level", "error",
         "--profile", SPEC], times)
     bare = _listening(bench, "bare", front, [program("bench_bare_relay"), front, back], times)
+    # A machine that takes so long over a program that does nothing first says little of vushim.
+    verdict = at_most(shim["p50"], LISTENING_MS)
+    if verdict == "missed" and bare["p50"] > LISTENING_MS / 2:
+        verdict = "unclear"
     return [Row("listening", "exec to listening, median", f"{shim['p50']:.2f} ms",
-                f"<= {LISTENING_MS} ms", at_most(shim["p50"], LISTENING_MS),
+                f"<= {LISTENING_MS} ms", verdict,
                 f"of {times}: {shim['min']:.2f} to {shim['max']:.2f}; barest relay "
                 f"{bare['p50']:.2f}", {"ms": shim, "barest_ms": bare, "times": times})]
 
