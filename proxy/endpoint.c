@@ -49,6 +49,12 @@ static bool parse_fd(const char *number, struct endpoint *e, char *why, size_t w
     int listening = 0;
     len = sizeof(listening);
     getsockopt((int)fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len);
+    struct sockaddr_un peer;
+    len = sizeof(peer);
+    if (!listening && getpeername((int)fd, (struct sockaddr *)&peer, &len) < 0) {
+        snprintf(why, why_len, "a socket that is neither connected nor listening");
+        return false;
+    }
     e->kind = listening ? ENDPOINT_FD_LISTENING : ENDPOINT_FD;
     e->fd = (int)fd;
     return true;

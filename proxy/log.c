@@ -2,6 +2,7 @@
 #include "log.h"
 
 #include <jansson.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -52,6 +53,29 @@ static json_t *line_json(enum log_level level, const char *device, const char *s
                      "side", side, "text", text);
 }
 
+/* One write per line, so that lines of several processes do not mix; and none that could block,
+ * because a reader that has stopped must not stop the relay. A pipe that can be polled for writing
+ * takes a page. */
+static void write_line(const char *line, size_t len)
+{
+    static unsigned long lost;
+    char said[64];
+    struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+    if (poll(&p, 1, 0) != 1 || (p.revents & POLLOUT) == 0) {
+        lost++;
+        return;
+    }
+    if (lost > 0) {
+        int n = snprintf(said, sizeof(said), "vushim: %lu lines of log were lost\n", lost);
+        lost = write(STDERR_FILENO, said, (size_t)n) == n ? 0 : lost;
+        if (poll(&p, 1, 0) != 1 || (p.revents & POLLOUT) == 0) {
+            lost++;
+            return;
+        }
+    }
+    lost += write(STDERR_FILENO, line, len) < 0 ? 1 : 0;
+}
+
 static void write_json(enum log_level level, const char *device, const char *side, char *text)
 {
     char name[256];
@@ -63,17 +87,35 @@ static void write_json(enum log_level level, const char *device, const char *sid
         line = line_json(level, device != NULL ? name : NULL, side, text);
     }
     char *dumped = line != NULL ? json_dumps(line, JSON_COMPACT) : NULL;
-    fprintf(stderr, "%s\n", dumped != NULL ? dumped : "{}");
+    size_t len = dumped != NULL ? strlen(dumped) : 0;
+    if (len > 0) {
+        dumped[len] = '\n'; /* in the place of the end, which write_line() needs not */
+        write_line(dumped, len + 1);
+    }
     free(dumped);
     json_decref(line);
 }
 
-/* One write per line, so that lines of several processes do not mix. */
+/* A path may hold anything; a line stays one. */
+static void make_one_line(char *text)
+{
+    for (char *c = text; *c != '\0'; c++) {
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+            *c = '?';
+        }
+    }
+}
+
 static void write_text(const char *device, const char *side, const char *text)
 {
-    fprintf(stderr, "vushim: %s%s%s%s%s\n", device != NULL ? device : "",
-            device != NULL && side != NULL ? " " : "", side != NULL ? side : "",
-            device != NULL || side != NULL ? ": " : "", text);
+    char line[LINE_LEN];
+    int n = snprintf(line, sizeof(line) - 1, "vushim: %s%s%s%s%s", device != NULL ? device : "",
+                     device != NULL && side != NULL ? " " : "", side != NULL ? side : "",
+                     device != NULL || side != NULL ? ": " : "", text);
+    size_t len = n < (int)sizeof(line) - 1 ? (size_t)n : sizeof(line) - 2;
+    make_one_line(line);
+    line[len] = '\n';
+    write_line(line, len + 1);
 }
 
 void log_line(enum log_level level, const char *device, const char *side, const char *format, ...)

@@ -61,6 +61,7 @@ int run(const struct device_options *options, const struct endpoint *control)
     if (err < 0) {
         log_error(options->name, NULL, "cannot start: %s", why);
         ctl_stop(&ctl);
+        ev_loop_destroy(loop);
         return 2;
     }
     announce(options);

@@ -15,6 +15,11 @@ int usage_error(const char *format, ...)
     va_start(args, format);
     vsnprintf(line, sizeof(line), format, args);
     va_end(args);
+    for (char *c = line; *c != '\0'; c++) {
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+            *c = '?'; /* words are the user's, and the line stays one */
+        }
+    }
     fprintf(stderr, "vushim: %s\n", line);
     return 2;
 }

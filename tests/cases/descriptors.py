@@ -59,7 +59,8 @@ def C9_descriptor_counts(t):
     for row in wire.ROWS:
         for count in illegal_counts(row):
             try:
-                line = fault(t, "front", wire.message(row.id, row.payload), "BAD_DESCRIPTORS", count)
+                line = fault(t, "front", wire.message(row.id, row.payload), "BAD_DESCRIPTORS",
+                             count)
             except Failure as failure:
                 raise Failure(f"{row.id.name} with {count} descriptors: {failure}") from None
             check(row.id.name in line, f"{row.id.name} not named in: {line}")

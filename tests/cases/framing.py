@@ -417,7 +417,7 @@ def C6_most_descriptors(t, count):
     back.expect(2000, payload=b"many", fds=fds)
 
 
-@case(repeat=100)
+@case(repeat=30)
 def every_message_relayed(t):
     """Every request of the protocol, with its descriptors, its answer and theirs."""
     t.start()

@@ -85,6 +85,10 @@ class Canary:
         self.front.close()
         self.back.close()
         self.shim.stop()
+
+    def discard(self):
+        self.over.set()
+        self.shim.discard()
         self.stage.cleanup()
 
 
@@ -199,17 +203,31 @@ def main():
         print("tests/cases: no case of that name (see --list)", file=sys.stderr)
         return 2
     signal.signal(signal.SIGALRM, out_of_time)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stopped)
+    return 1 if run_all(entries, options) else 0
+
+
+def stopped(number, _frame):
+    """Leaves by way of every `finally`, so that no process and no folder stays behind."""
+    sys.exit(128 + number)
+
+
+def run_all(entries, options):
+    """Runs the entries beside a canary; returns how many failed."""
     canary = Canary()
     failed = 0
-    for entry in entries:
-        failed += one(entry, options, canary)
-        if canary.error or not canary.shim.alive():
-            canary.shim.discard()
-            canary = Canary()
     try:
+        for entry in entries:
+            failed += one(entry, options, canary)
+            if canary.error or not canary.shim.alive():
+                canary.discard()
+                canary = Canary()
         canary.stop()
         say("PASS canary")
     except Failure as failure:
         report("canary", str(failure))
         failed += 1
-    return 1 if failed else 0
+    finally:
+        canary.discard()
+    return failed

@@ -75,8 +75,8 @@ class Cutter:
         """Returns [(bytes, fds)]; descriptors go with a random piece."""
         if not self.random or len(data) < 2:
             return [(data, fds)]
-        at = sorted(self.random.sample(range(1, len(data)), min(len(data) - 1,
-                                                                self.random.choice((0, 1, 1, 2, 5)))))
+        count = min(len(data) - 1, self.random.choice((0, 1, 1, 2, 5)))
+        at = sorted(self.random.sample(range(1, len(data)), count))
         parts = [data[a:b] for a, b in zip([0, *at], [*at, len(data)])]
         carrier = self.random.randrange(len(parts))
         return [(part, fds if n == carrier else ()) for n, part in enumerate(parts)]
@@ -121,7 +121,7 @@ class Peer:
     def send(self, request, payload=b"", flags=wire.REQUEST, fds=(), lost=False, becomes=None,
              own=False):
         """Sends one message. lost: it must not reach the other side. becomes: what arrives there
-        instead of the payload (bytes) or the whole key (Message). own: an answer to vushim itself."""
+        instead of the payload (bytes) or of everything (Message). own: an answer to vushim."""
         labels = [self.case.label(fd) for fd in fds]
         message = Message(request, flags, payload, (), labels)
         if not lost and not own:
@@ -163,7 +163,7 @@ class Peer:
             except ConnectionResetError:
                 part, control, flags = b"", [], 0
             except BlockingIOError:
-                raise Failure(f"{self.name}: header came without its {size} payload bytes") from None
+                raise Failure(f"{self.name}: a header without its {size} payload bytes") from None
             fds.extend(fds_of(control))
             check(not flags & socket.MSG_CTRUNC, f"{self.name}: descriptors lost on the way")
             if not part:
@@ -185,7 +185,7 @@ class Peer:
         check(len(head) == wire.HEADER.size, f"{self.name}: end inside a header: {head.hex()}")
         request, flags, size = wire.HEADER.unpack(head)
         body = self._read(size, fds, end, self.strict) if size else b""
-        check(len(body) == size, f"{self.name}: end inside message {request}, {len(body)} of {size}")
+        check(len(body) == size, f"{self.name}: end inside m{request}: {len(body)} of {size} bytes")
         message = Message(request, flags, body, fds, [self.case.label(fd) for fd in fds])
         self.case.keep(fds)
         if not own:

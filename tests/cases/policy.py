@@ -19,7 +19,8 @@ def guest_bits(features):
 
 
 def names_of(features):
-    return [wire.TRANSPORT_NAMES.get(n) or wire.NET_NAMES[n] for n in range(64) if features >> n & 1]
+    names = {**wire.TRANSPORT_NAMES, **wire.NET_NAMES}
+    return [names[n] for n in range(64) if features >> n & 1]
 
 
 def refused_life(t, offer, *words):
@@ -67,8 +68,9 @@ def good(t, offer, shown):
        "high_bits": {"profile": 0x179bfffe7, "offer": 0x1c0010179bfffe7},
        "nothing": {"profile": 0, "offer": 0xd7c66ffcb}})
 def C34_exactly_the_profile(t, profile, offer):
-    """The answer is the profile's bits when the offer holds them: surplus is hidden, nothing added."""
-    t.start(wire.net_spec(profile & (1 << 36) - 1, "version_1=off" if not profile else "max_ring=256"))
+    """The answer is the profile's bits when the offer holds them: surplus is hidden, nothing is
+    added."""
+    t.start(wire.net_spec(profile, "max_ring=256" if profile else "version_1=off"))
     good(t, Offer(offer, 0x10cbf), guest_bits(profile) | offer & wire.VHOST_BITS)
 
 
@@ -149,7 +151,7 @@ def refused_by_close(t, offer, request, payload, *words, fds=0, before=None):
        "unnamed": {"value": bits(50), "word": "50"},
        "several": {"value": bits(27, 34), "word": "any_layout, packed"}})
 def C36_features_beyond_the_offer(t, value, word):
-    """A front-end that acknowledges more than it was shown is refused before the back-end sees it."""
+    """A front-end that acknowledges more than it was shown is refused before the back-end."""
     t.start("host,device=net,mac=front")
     offer = Offer(bits(0, 1, 28, 30, 32), 0x10cbf)
     refused_by_close(t, offer, Front.SET_FEATURES, u64(bits(30, 32) | value), word)
@@ -251,7 +253,8 @@ def C38_too_few_queues(t):
 
 
 @case({"net": {"device": "net", "features": bits(17, 22, 30, 32), "shown": bits(17, 30, 32)},
-       "blk": {"device": "blk", "features": bits(2, 12, 30, 32), "shown": bits(2, 30, 32)}}, slow=True)
+       "blk": {"device": "blk", "features": bits(2, 12, 30, 32), "shown": bits(2, 30, 32)}},
+      slow=True)
 def C38_mq_goes_with_its_protocol_feature(t, device, features, shown):
     """Without the protocol feature MQ the virtio one is withheld."""
     for profile, protocol in (("protocol.mq=off", 0x10cbf), ("protocol.rarp=off", 0x10cbe)):
