@@ -118,6 +118,8 @@ enum message_trait {
     CLOSES_FDS = 1 << 7,
     STOPS_RING = 1 << 8,
     RESETS = 1 << 9,
+    KEPT = 1 << 10,
+    FAILS_ALONE = 1 << 11,
 };
 
 struct message_row {

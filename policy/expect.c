@@ -28,6 +28,18 @@ bool expectation_of_json(const json_t *root, struct expectation *ret_expectation
     return true;
 }
 
+struct expectation expectation_of_record(const struct record *r)
+{
+    struct expectation e = { .features = r->features_acked & ~features_of_vhost() };
+    for (uint32_t k = 0; k < r->n_rings; k++) {
+        if (r->rings[k].num != 0) {
+            e.rings = k + 1;
+            e.ring_num = r->rings[k].num > e.ring_num ? r->rings[k].num : e.ring_num;
+        }
+    }
+    return e;
+}
+
 bool expectation_met(const struct expectation *e, const struct interface *i, const struct offer *o,
                      char *why, size_t why_len)
 {

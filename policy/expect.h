@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "compat.h"
+#include "record.h"
 
 struct expectation {
     uint64_t features; /* acknowledged, vhost's own bits left out */
@@ -15,6 +16,9 @@ struct expectation {
 
 /* From what `vushim ctl PATH state --json` prints; false when it is not that. */
 bool expectation_of_json(const json_t *root, struct expectation *ret_expectation);
+
+/* The same from a device of this process. */
+struct expectation expectation_of_record(const struct record *r);
 
 /* True when a device of this interface on this back-end can carry on; otherwise `why` names
  * everything that is missing. */

@@ -10,9 +10,10 @@
  *   NAME=on|off|front                 a virtio feature; front: the front-end implements it
  *   queues=N max_ring=N mem_slots=N   limits
  *   protocol.NAME=on|off              a vhost-user protocol feature that is required or withheld
- *   config.FIELD=N                    a field of the configuration space; min:N shows the smaller
- * of N and the back-end's value device=NAME                       kind of device that names are
- * looked up in; without it, the first kind (net, blk, scsi, ...) that has all the names */
+ *   config.FIELD=N                    a field of the configuration space; min:N shows the smaller of
+ *                                     N and the back-end's value
+ *   device=NAME                       kind of device that names are looked up in; without it, the
+ *                                     first kind (net, blk, scsi, ...) that has all the names */
 #pragma once
 
 #include "family.h"

@@ -40,6 +40,43 @@ int channel_take(struct device *d, struct msg *m)
     return 0;
 }
 
+/* Keeps the front-end's socket for a back-end that is not there yet. */
+int channel_keep(struct device *d, struct msg *m)
+{
+    if (m->fds.n != 1 || !is_stream_socket(m->fds.fd[0])) {
+        return 0;
+    }
+    relay_close(&d->channel);
+    side_open_take(&d->channel.responder, fdset_steal(&m->fds, 0));
+    return 0;
+}
+
+/* The message that gives a back-end its end of the kept channel: 1, 0 when none is kept, or -errno.
+ */
+int channel_offer(struct device *d, struct msg *ret_msg)
+{
+    int pair[2];
+    struct msg m = MSG_NULL;
+    if (!side_is_open(&d->channel.responder)) {
+        return 0;
+    }
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+        return -errno;
+    }
+    side_close(&d->channel.requester);
+    side_open_take(&d->channel.requester, pair[0]);
+    int err = msg_make(FRONT_SET_BACKEND_REQ_FD, 0, NULL, 0, &m);
+    if (err == 0) {
+        err = fdset_append_take(&m.fds, &pair[1], 1);
+    }
+    if (err < 0) {
+        close(pair[1]);
+        return err;
+    }
+    msg_move(ret_msg, &m);
+    return 1;
+}
+
 /* Either side may close its channel while the device goes on; then the other end is closed too, as
  * it would be without us. Anything worse ends the device's life. */
 static void channel_end(struct relay *r, struct side *side, enum ending ending, const char *detail)
@@ -69,6 +106,17 @@ static int channel_passing(struct relay *r, const struct message_row *row, struc
     return 0;
 }
 
+static int channel_alone(struct relay *r, const struct message_row *row, struct msg *m,
+                         struct msg *ret_answer, bool *ret_has_answer)
+{
+    (void)r;
+    (void)row;
+    (void)m;
+    (void)ret_answer;
+    *ret_has_answer = false;
+    return 0;
+}
+
 /* vushim asks nothing on the channel. */
 static void channel_answered(struct relay *r, const struct msg *answer)
 {
@@ -93,6 +141,7 @@ const struct relay_hooks channel_hooks = {
     .end = channel_end,
     .refused = channel_refused,
     .passing = channel_passing,
+    .alone = channel_alone,
     .answered = channel_answered,
     .drained = channel_drained,
     .slow = channel_slow,

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "detached.h"
+
 /* How long a side that reads nothing may hold up the closing of the other. */
 #define LINGER_S 1.0
 /* How long a connected back-end may take for its answers to the greeting, if --wait is shorter:
@@ -57,16 +59,24 @@ static void log_ending(struct device *d, const struct side *side, enum ending en
              side->received, detail[0] != '\0' ? ": " : "", detail, row->name, more);
 }
 
+static void forget_telling(struct device *d)
+{
+    d->cursor = (struct held_cursor){ .step = 0 };
+    d->channel_told = false;
+}
+
 static void forget(struct device *d)
 {
     relay_close(&d->wire);
     relay_close(&d->channel);
+    held_clear(&d->held);
     seeker_stop(&d->front_seeker);
     seeker_stop(&d->back_seeker);
     ev_timer_stop(d->loop, &d->patience);
     ev_timer_stop(d->loop, &d->linger);
     d->greeting = (struct greeting){ .step = GREETING_FEATURES };
-    d->asking = d->greeted = d->closing = false;
+    d->asking = d->greeted = d->closing = d->alone = false;
+    forget_telling(d);
     record_clear(&d->record);
 }
 
@@ -120,9 +130,31 @@ static void on_linger_over(struct ev_loop *loop, ev_timer *w, int events)
     next_life(w->data);
 }
 
+/* A back-end that leaves, or does not fit, before it has taken over: the front-end does not notice,
+ * and the next one may do better. */
+static void lose_newcomer(struct device *d)
+{
+    side_close(&d->wire.responder);
+    side_close(&d->channel.requester);
+    d->wire.answers.n = 0;
+    d->wire.alone_waits = false;
+    d->greeting = (struct greeting){ .step = GREETING_FEATURES };
+    d->asking = d->greeted = false;
+    forget_telling(d);
+    d->pause_s = d->pause_s == 0 ? PAUSE_FIRST_S : d->pause_s * 2;
+    d->pause_s = d->pause_s < PAUSE_MOST_S ? d->pause_s : PAUSE_MOST_S;
+    ev_timer_stop(d->loop, &d->pause);
+    ev_timer_set(&d->pause, d->pause_s, 0);
+    ev_timer_start(d->loop, &d->pause);
+}
+
 void device_end(struct device *d, struct side *side, enum ending ending, const char *detail)
 {
     log_ending(d, side, ending, detail);
+    if (d->alone && !d->closing && side == &d->wire.responder) {
+        lose_newcomer(d);
+        return;
+    }
     if (!d->closing && ending == ENDING_LEFT) {
         /* The last words of a peer may be on its other socket. */
         bool front = side == &d->wire.requester;
@@ -199,6 +231,23 @@ static void warn_of_kind(struct device *d)
     }
 }
 
+/* What the front-end has been promised and has acknowledged in the back-end's absence. */
+static bool can_take_over(struct device *d)
+{
+    char why[DETAIL_LEN];
+    const struct offer *o = &d->greeting.offer;
+    uint64_t vhost = d->options.detached_offer.features & features_of_vhost() & ~o->features;
+    struct expectation e = expectation_of_record(&d->record);
+    if (vhost == 0 && expectation_met(&e, &d->options.interface, o, why, sizeof(why))) {
+        return true;
+    }
+    if (vhost != 0) {
+        features_print(d->options.interface.device, vhost, why, sizeof(why));
+    }
+    device_end(d, &d->wire.responder, ENDING_INCOMPATIBLE, why);
+    return false;
+}
+
 static void greeting_over(struct device *d)
 {
     struct gap gap = { .config = false };
@@ -211,7 +260,7 @@ static void greeting_over(struct device *d)
         }
         return;
     }
-    d->greeted = meets_expectation(d);
+    d->greeted = meets_expectation(d) && (!d->alone || can_take_over(d));
 }
 
 /* Sends questions as long as there is room and no answer is due. */
@@ -239,8 +288,12 @@ static void greet(struct device *d)
 static void wire_answered(struct relay *r, const struct msg *answer)
 {
     struct device *d = r->owner;
-    greeting_answer(&d->greeting, answer);
     d->asking = false;
+    if (d->greeted) {
+        detached_attached(d);
+    } else {
+        greeting_answer(&d->greeting, answer);
+    }
     advance(d);
 }
 
@@ -266,10 +319,12 @@ static void look_for_peers(struct device *d)
     bool front_is_sought = d->options.front.kind == ENDPOINT_CONNECT;
     bool back_is_sought = d->options.back.kind == ENDPOINT_CONNECT;
     bool may = !ev_is_active(&d->pause);
-    if (back_is_sought && !back_is_open(d) && (front_is_open(d) || (front_is_sought && may))) {
+    bool early = front_is_sought || d->options.expects;
+    bool now = d->alone ? may : front_is_open(d) || (early && may);
+    if (back_is_sought && !back_is_open(d) && now) {
         seeker_start(&d->back_seeker);
     }
-    if (front_is_sought && !front_is_open(d) && d->greeted && may) {
+    if (front_is_sought && !front_is_open(d) && (d->greeted || d->options.detached) && may) {
         seeker_start(&d->front_seeker);
     }
 }
@@ -279,6 +334,9 @@ static void advance(struct device *d)
     if (d->closing) {
         return;
     }
+    if (d->options.detached && front_is_open(d) && !back_is_open(d) && !d->wire.open) {
+        detached_begin(d);
+    }
     if (back_is_open(d) && !d->greeted) {
         greet(d);
     }
@@ -287,6 +345,8 @@ static void advance(struct device *d)
     }
     if (front_is_open(d) && back_is_open(d) && d->greeted && !d->wire.open) {
         begin_relay(d);
+    } else if (d->alone && back_is_open(d) && d->greeted && !d->asking) {
+        detached_attach(d);
     }
     relay_update(&d->wire);
     look_for_peers(d);
@@ -348,7 +408,9 @@ static void front_arrived(struct device *d, int fd)
 {
     side_open_take(&d->wire.requester, fd);
     d->life_began = monotonic_s();
-    begin_patience(d, back_is_open(d) ? greeting_time(d) : d->options.wait);
+    if (!d->options.detached) {
+        begin_patience(d, back_is_open(d) ? greeting_time(d) : d->options.wait);
+    }
     advance(d);
 }
 
@@ -356,7 +418,7 @@ static void back_arrived(struct device *d, int fd)
 {
     side_open_take(&d->wire.responder, fd);
     d->life_began = monotonic_s();
-    if (front_is_open(d)) {
+    if (front_is_open(d) && !d->alone) {
         begin_patience(d, greeting_time(d));
     }
     advance(d);
@@ -416,6 +478,12 @@ static int wire_passing(struct relay *r, const struct message_row *row, struct m
     return (row->traits & TAKES_CHANNEL) != 0 ? channel_take(r->owner, m) : 0;
 }
 
+static int wire_alone(struct relay *r, const struct message_row *row, struct msg *m,
+                      struct msg *ret_answer, bool *ret_has_answer)
+{
+    return detached_take(r->owner, row, m, ret_answer, ret_has_answer);
+}
+
 static void wire_drained(struct relay *r)
 {
     struct device *d = r->owner;
@@ -444,6 +512,7 @@ static const struct relay_hooks wire_hooks = {
     .end = wire_end,
     .refused = wire_refused,
     .passing = wire_passing,
+    .alone = wire_alone,
     .answered = wire_answered,
     .drained = wire_drained,
     .slow = wire_slow,

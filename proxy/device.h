@@ -7,16 +7,21 @@
  * open:
  *
  *   front  back  greeted   what happens
- *   no     no    -         front listens: wait for it. Front is connected to: look for the back
- * first yes    no    -         look for the back, at most `wait` seconds any    yes   no        ask
- * the back for its offer (not for plain `host`), check it no     yes   yes       front is connected
- * to: look for it now. Front listens: keep the back ready yes    yes   yes       relay
+ *   no     no    -         front listens: wait for it. Front is connected to: look for the back first
+ *   yes    no    -         look for the back, at most `wait` seconds
+ *   any    yes   no        ask the back for its offer (not for plain `host`), check it
+ *   no     yes   yes       front is connected to: look for it now. Front listens: keep the back ready
+ *   yes    yes   yes       relay
+ *
+ * A detached device serves the front-end alone (detached.h) until a back-end that passes has been
+ * told everything; a back-end that leaves before that ends no life.
  *
  * While `closing`, nothing is read any more and whole messages in hand are still sent. */
 #pragma once
 
 #include "expect.h"
 #include "greeting.h"
+#include "held.h"
 #include "listener.h"
 #include "relay.h"
 #include "seeker.h"
@@ -29,6 +34,8 @@ struct device_options {
     struct interface interface;
     bool expects; /* the back-end must be able to carry on what `expectation` says, or we end */
     struct expectation expectation;
+    bool detached; /* serve a front-end from the profile until a back-end comes */
+    struct offer detached_offer;
     double wait;                  /* seconds a front-end waits for a back-end; < 0: for ever */
     double slow_after;            /* see relay.h */
     double channel_answer_within; /* see relay.h, for the back-end channel */
@@ -53,6 +60,10 @@ struct device {
     bool asking;               /* a question of ours is outstanding */
     bool greeted;              /* greeting.offer holds, and can serve the interface */
     bool closing;
+    bool alone;        /* detached, and no back-end has taken over yet */
+    bool channel_told; /* the handing over has passed the channel */
+    struct held held;
+    struct held_cursor cursor;
     struct record record;
     ev_timer patience; /* the front-end waits for a back-end */
     ev_timer linger;   /* closing */
@@ -80,4 +91,7 @@ void device_end(struct device *d, struct side *side, enum ending ending, const c
 /* channel.c: exchanges the front-end's socket in a SET_BACKEND_REQ_FD for one of our own, and
  * relays between the two. 0, or -errno. What is no unix stream socket passes untouched. */
 int channel_take(struct device *d, struct msg *m);
+/* The same in two parts, when the back-end comes later. channel_keep() takes the socket. */
+int channel_keep(struct device *d, struct msg *m);
+int channel_offer(struct device *d, struct msg *ret_msg);
 extern const struct relay_hooks channel_hooks;

@@ -88,6 +88,7 @@ static void watch_lateness(struct relay *r)
 }
 
 static void send_our_answers(struct relay *r);
+static void pass_answer(struct relay *r, const struct answer *to, struct msg *m);
 
 /* The requester gets a failure now; the responder's own answer, when it comes, is dropped. */
 static void replace_late_answer(struct relay *r, struct answer *late)
@@ -205,6 +206,21 @@ static void note_outstanding(struct relay *r, const struct message_row *row, con
     }
 }
 
+/* There is nobody to pass it to: the device keeps it, and answers. */
+static void take_alone(struct relay *r, const struct message_row *row, struct msg *m)
+{
+    struct msg answer = MSG_NULL;
+    bool has_answer = false;
+    int err = r->hooks->alone(r, row, m, &answer, &has_answer);
+    if (err < 0) {
+        end_by_frame(r, &r->requester, err);
+    } else if (has_answer) {
+        const struct answer to = { .request = answer.head.request, .row = row };
+        pass_answer(r, &to, &answer);
+    }
+    msg_clear(&answer);
+}
+
 /* The request has passed: both ends of the wire are told, the record first. */
 static void pass_request(struct relay *r, const struct message_row *row, struct msg *m)
 {
@@ -253,10 +269,12 @@ static void take_request(struct relay *r, struct msg *m)
     if (row != NULL) {
         v = rewrite_request(&r->rewrite, row, m);
     }
-    if (v.kind == VERDICT_PASS) {
-        pass_request(r, row, m);
-    } else {
+    if (v.kind != VERDICT_PASS) {
         refuse(r, row, m, &v);
+    } else if (r->alone) {
+        take_alone(r, row, m);
+    } else {
+        pass_request(r, row, m);
     }
 }
 
@@ -421,6 +439,9 @@ int relay_ask(struct relay *r, struct msg *m, bool has_answer)
 
 static bool may_read_requester(const struct relay *r)
 {
+    if (r->alone) {
+        return !r->alone_waits && side_has_room(&r->requester);
+    }
     return r->open && side_has_room(&r->responder) && !answers_full(&r->answers);
 }
 
@@ -466,6 +487,6 @@ void relay_close(struct relay *r)
     side_close(&r->responder);
     ev_timer_stop(r->loop, &r->late);
     r->answers.n = 0;
-    r->open = r->stopped = false;
+    r->open = r->stopped = r->alone = r->alone_waits = false;
     r->n_requests = r->n_answers = r->n_refused = 0;
 }

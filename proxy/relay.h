@@ -24,6 +24,10 @@ struct relay_hooks {
     int (*passing)(struct relay *r, const struct message_row *row, struct msg *m);
     /* The answer to a question of relay_ask(). */
     void (*answered)(struct relay *r, const struct msg *answer);
+    /* The same while there is no responder (relay.alone): it is the device's to keep and to answer.
+     * The answer, if there is one, goes through the policy like a back-end's. 0 or -errno. */
+    int (*alone)(struct relay *r, const struct message_row *row, struct msg *m,
+                 struct msg *ret_answer, bool *ret_has_answer);
     /* A side has taken what was in hand: there is room again. */
     void (*drained)(struct relay *r);
     /* An answer is overdue; `replaced`: the requester has got a failure instead. */
@@ -34,6 +38,8 @@ struct relay {
     enum wire_space space;
     const char *device; /* name, for the log */
     bool open;          /* requests are relayed; until then they wait in the socket */
+    bool alone;         /* requests are answered by the device, there is no responder yet */
+    bool alone_waits;   /* for a moment not even that: a responder is being told */
     bool stopped;       /* nothing more is read; what is in hand may still go */
     struct side requester;
     struct side responder;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "detached.h"
 #include "profiles.h"
 #include "run.h"
 
@@ -58,7 +59,7 @@ static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
 
 /* The command line as it came. */
 struct arguments {
-    const char *front, *back, *profile, *dir, *control, *expect, *level;
+    const char *front, *back, *profile, *dir, *control, *expect, *level, *start;
     bool json;
     char name[256]; /* room for one that is made up */
     struct endpoint control_endpoint;
@@ -83,6 +84,9 @@ static enum options_result parse_arguments(const struct command *command, int ar
         { "expect", "STATE",
           "end at once, with 1, if a guest of this saved state could not carry on", OPTION_TEXT,
           false, &a->expect },
+        { "start", "attached|detached",
+          "detached: serve a front-end from the profile until a back-end comes (default attached)",
+          OPTION_TEXT, false, &a->start },
         { "wait", "SECONDS|forever", "how long a front-end waits for a back-end (default 10)",
           OPTION_SECONDS, true, &o->wait },
         { "slow-after", "SECONDS", "say so when an answer takes longer (default 5, 0: never)",
@@ -96,6 +100,21 @@ static enum options_result parse_arguments(const struct command *command, int ar
         { "json", NULL, "log as JSON, one object a line", OPTION_FLAG, false, &a->json },
     };
     return options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, NULL, 0, &n_words);
+}
+
+static bool resolve_start(const struct arguments *a, struct device_options *o)
+{
+    char why[256];
+    o->detached = strcmp(a->start, "detached") == 0;
+    if (!o->detached && strcmp(a->start, "attached") != 0) {
+        usage_error("run: --start %s: attached or detached", a->start);
+        return false;
+    }
+    if (o->detached && !detached_offer(&o->interface, &o->detached_offer, why, sizeof(why))) {
+        usage_error("run: --start detached: %s: %s", a->profile, why);
+        return false;
+    }
+    return true;
 }
 
 /* What the words mean; false after one line on stderr. */
@@ -123,13 +142,14 @@ static bool resolve(struct arguments *a, struct device_options *o)
     o->profile = a->profile;
     o->expects = a->expect != NULL;
     return spec_from_option("run", a->profile, a->dir, &o->interface) &&
-           (a->expect == NULL || state_from_option("run", a->expect, &o->expectation));
+           (a->expect == NULL || state_from_option("run", a->expect, &o->expectation)) &&
+           resolve_start(a, o);
 }
 
 int cmd_run(const struct command *command, int argc, char **argv)
 {
     struct device_options options = { .wait = WAIT_S, .slow_after = SLOW_AFTER_S };
-    struct arguments a = { .profile = "host", .level = "info" };
+    struct arguments a = { .profile = "host", .level = "info", .start = "attached" };
     enum log_level most;
     switch (parse_arguments(command, argc, argv, &a, &options)) {
     case OPTIONS_HELP:
