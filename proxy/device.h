@@ -88,6 +88,10 @@ void device_stop(struct device *d);
 /* A side's connection is over: logs, closes the rest after whole messages. */
 void device_end(struct device *d, struct side *side, enum ending ending, const char *detail);
 
+/* greet.c: asks the back-end's next questions as far as there is room, and judges its offer at the end:
+ * then `greeted` is set, or its connection has been ended. */
+void device_greet(struct device *d);
+
 /* channel.c: exchanges the front-end's socket in a SET_BACKEND_REQ_FD for one of our own, and
  * relays between the two. 0, or -errno. What is no unix stream socket passes untouched. */
 int channel_take(struct device *d, struct msg *m);
