@@ -12,6 +12,7 @@ A line of a page that is only a placeholder is replaced by what the program itse
     @option COMMAND NAME@    an option, its value and its help text, likewise
     @ending NAME@            an ending of a connection, its level and its text, from doc_tables
     @table NAME [DEVICE]@    a table that doc_tables prints, in columns
+    @matrix KIND [FAMILY]@   what releases can serve, as matrix.py prints it
 
 doc/check says what a page has left out.
 """
@@ -20,7 +21,9 @@ import re
 import subprocess
 import sys
 
-PLACEHOLDER = re.compile(r"@([a-z]+)((?: [\w-]+)*)@")
+import matrix
+
+PLACEHOLDER = re.compile(r"@([a-z]+)((?: [\w.-]+)*)@")
 OPTION = re.compile(r"  --(\S+)(?: (\S+))?\s+(.*)")
 TABLE_WIDTH = 69    # what is left of 80 columns in a block of plain text
 COMMAND = re.compile(r"  ([a-z]+)\s+(.*)")
@@ -132,6 +135,10 @@ def replace(program, name, words):
             return ending_lines(program, *words)
         if name == "table":
             return table_lines(program, *words)
+        if name == "matrix":
+            return ["```", *matrix.lines_of(program.vushim, *words), "```"]
+    except matrix.MatrixError as error:
+        raise PageError(str(error)) from None
     except (KeyError, TypeError):   # no such name, or the wrong number of words
         pass
     raise PageError(f"placeholder @{' '.join([name, *words])}@ names nothing")

@@ -18,12 +18,12 @@ OVER = ("completed", "failed", "cancelled")
 class Host:
     """A back-end, and what QEMU connects to: vushim if there is a profile, else the back-end."""
 
-    def __init__(self, bench, name, back, profile=None):
+    def __init__(self, bench, name, back, profile=None, more=()):
         self.bench, self.name, self.back, self.front, self.shim = bench, name, back, back, None
         if profile:
             self.front = bench.path(f"{name}-front.sock")
             self.shim = Vushim(bench, ("listen", self.front), ("connect", back), profile, name,
-                               f"vushim-{name}", ["--control", bench.path(f"{name}.ctl")])
+                               f"vushim-{name}", ["--control", bench.path(f"{name}.ctl"), *more])
 
     def save_state(self):
         """A file with what the guest has negotiated, for a destination to look at."""

@@ -104,8 +104,9 @@ def _send(s, data, fds):
 class Life:
     """One front-end connection and one back-end connection, joined until either ends."""
 
-    def __init__(self, front, back):
+    def __init__(self, front, back, change=None):
         self.messages = []
+        self.change = change
         self.lock = threading.Lock()
         self.sockets = [front, back]
         self.pumps = []
@@ -149,6 +150,8 @@ class Life:
             self.messages.append(message)
         if channel == "main" and request == SET_BACKEND_REQ_FD and message.fds == ("socket",):
             self._take_channel(fds)
+        if self.change:
+            payload = self.change(message)
         _send(sink, head + payload, fds)
         for fd in fds:
             os.close(fd)
@@ -180,10 +183,14 @@ class Life:
 
 
 class Recorder:
-    """front and back are (kind, path), kind "listen" or "connect". Serves one life at a time."""
+    """front and back are (kind, path), kind "listen" or "connect". Serves one life at a time.
 
-    def __init__(self, bench, name, front, back):
-        self.name, self.front, self.back = name, front, back
+    change makes a stand-in of it: a function of a message that gives the payload to pass on, of
+    the same length.
+    """
+
+    def __init__(self, bench, name, front, back, change=None):
+        self.name, self.front, self.back, self.change = name, front, back, change
         self.lives = []
         self.ending = False
         self.listeners = {}
@@ -216,7 +223,7 @@ class Recorder:
                         if s:
                             s.close()
                     return
-            life = Life(open_ends[self.front], open_ends[self.back])
+            life = Life(open_ends[self.front], open_ends[self.back], self.change)
             self.lives.append(life)
             life.wait(None)
 
