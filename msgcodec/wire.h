@@ -4,6 +4,7 @@
  * `struct wire_NAME`. Host byte order throughout, as the protocol has it. */
 #pragma once
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 

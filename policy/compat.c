@@ -14,7 +14,7 @@ static uint64_t bits_without_protocol(const struct interface *i, const struct of
 
 /* Without the mq protocol feature a back-end has the queues that its kind of device has at least:
  * one (or one pair) where more are optional; for other kinds nothing is known. */
-static uint32_t queues_of(const struct interface *i, const struct offer *o)
+uint32_t compat_queues(const struct interface *i, const struct offer *o)
 {
     if ((interface_protocol_features(i, o) & BIT(PROTOCOL_MQ)) != 0) {
         return o->queues;
@@ -24,7 +24,7 @@ static uint32_t queues_of(const struct interface *i, const struct offer *o)
     return optional ? 1 : PROTOCOL_MAX_QUEUES;
 }
 
-static uint32_t mem_slots_of(const struct interface *i, const struct offer *o)
+uint32_t compat_mem_slots(const struct interface *i, const struct offer *o)
 {
     bool by_slot = (interface_protocol_features(i, o) & BIT(PROTOCOL_CONFIGURE_MEM_SLOTS)) != 0;
     return by_slot ? o->mem_slots : PROTOCOL_MEM_TABLE_SLOTS;
@@ -71,13 +71,13 @@ bool compat_check(const struct interface *i, const struct offer *o, struct gap *
         .facts = features_how(i->device, FEATURE_FACT) & o->features & ~interface_features(i, o),
         .config = i->n_pins > 0 && (interface_protocol_features(i, o) & BIT(PROTOCOL_CONFIG)) == 0,
     };
-    if (queues_of(i, o) < i->queues) {
+    if (compat_queues(i, o) < i->queues) {
         g.queues_wanted = i->queues;
-        g.queues_offered = queues_of(i, o);
+        g.queues_offered = compat_queues(i, o);
     }
-    if (mem_slots_of(i, o) < i->mem_slots) {
+    if (compat_mem_slots(i, o) < i->mem_slots) {
         g.mem_slots_wanted = i->mem_slots;
-        g.mem_slots_offered = mem_slots_of(i, o);
+        g.mem_slots_offered = compat_mem_slots(i, o);
     }
     check_fields(i, o, &g);
     if (g.facts == 0 && g.n_fields == 0 && g.features == 0 && g.protocol_features == 0 &&

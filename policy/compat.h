@@ -23,6 +23,10 @@ struct gap {
     } fields[INTERFACE_MAX_PINS]; /* pinned fields that this back-end cannot stand behind */
 };
 
+/* Queues and memory slots that a back-end has, whether or not it has the message that says so. */
+uint32_t compat_queues(const struct interface *i, const struct offer *o);
+uint32_t compat_mem_slots(const struct interface *i, const struct offer *o);
+
 /* True when the offer can serve the interface; otherwise *ret_gap says what is missing. */
 bool compat_check(const struct interface *i, const struct offer *o, struct gap *ret_gap);
 

@@ -9,9 +9,11 @@
 #include "record.h"
 
 struct expectation {
-    uint64_t features; /* acknowledged, vhost's own bits left out */
-    uint32_t rings;    /* virtqueues in use: one more than the highest index */
-    uint32_t ring_num; /* the largest of them */
+    uint64_t features;       /* acknowledged, vhost's own bits left out */
+    uint32_t rings;          /* virtqueues in use: one more than the highest index */
+    uint32_t ring_num;       /* the largest of them */
+    uint32_t regions;        /* of memory */
+    enum device_type device; /* DEVICE_UNKNOWN: not said */
 };
 
 /* From what `vushim ctl PATH state --json` prints; false when it is not that. */

@@ -9,58 +9,44 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "place.h"
+
 /* One file on its way to a family. jansson keeps no positions of values, so an error finds its word
- * again in the text, behind the name of the version that it is in. */
+ * again in the text, in the value that is being read (place.h). */
 struct reading {
     const char *path;
     const char *text;
-    const char *anchor; /* version being read; NULL: none yet */
+    size_t len;
+    const char *scope;   /* in the text: the value that is being read */
+    const char *version; /* its name, once it is known */
     struct family *family;
     struct family_error *error;
 };
 
-static void place_of(const char *text, const char *at, int *ret_line, int *ret_column)
-{
-    int line = 1;
-    const char *start = text;
-    for (const char *c = text; c < at; c++) {
-        if (*c == '\n') {
-            line++;
-            start = c + 1;
-        }
-    }
-    *ret_line = line;
-    *ret_column = (int)(at - start) + 1;
-}
-
-/* The first place where `word` stands as a string, at or behind `from`; `from` if it does not. */
-static const char *find_quoted(const char *from, const char *word)
-{
-    size_t len = strlen(word);
-    for (const char *c = strstr(from, word); c != NULL; c = strstr(c + 1, word)) {
-        if (c > from && c[-1] == '"' && c[len] == '"') {
-            return c;
-        }
-    }
-    return from;
-}
+/* Longest word that is repeated in an error. */
+#define WORD_MOST 80
 
 PRINTF_LIKE(3, 4)
 static int fail(struct reading *r, const char *word, const char *format, ...)
 {
     char what[256];
-    int line = 1;
-    int column = 1;
+    struct place place = place_of_word(r->text, r->scope, word);
     va_list args;
     va_start(args, format);
     vsnprintf(what, sizeof(what), format, args);
     va_end(args);
-    const char *from = r->anchor != NULL ? find_quoted(r->text, r->anchor) : r->text;
-    place_of(r->text, find_quoted(from, word), &line, &column);
-    snprintf(r->error->text, sizeof(r->error->text), "%s:%d:%d: '%s'%s%s: %s", r->path, line,
-             column, word, r->anchor != NULL ? " in version " : "",
-             r->anchor != NULL ? r->anchor : "", what);
+    snprintf(r->error->text, sizeof(r->error->text), "%s:%d:%d: '%.*s'%s%.*s: %s", r->path,
+             place.line, place.column, WORD_MOST, word, r->version != NULL ? " in version " : "",
+             WORD_MOST, r->version != NULL ? r->version : "", what);
     return -EINVAL;
+}
+
+/* Reads on inside the value of a key; returns where reading was before. */
+static const char *enter(struct reading *r, const char *key)
+{
+    const char *before = r->scope;
+    r->scope = place_of_value(r->scope, key);
+    return before;
 }
 
 /* ---- fields of JSON ---- */
@@ -119,27 +105,30 @@ static int protocol_bit(struct reading *r, const char *name, uint64_t *ret_bit)
     return 0;
 }
 
+/* A list of names; bits of `forbidden` may not be in it, for the reason in `why`. */
 static int read_names(struct reading *r, const char *key, json_t *list, bit_of_name_fn *bit_of,
-                      uint64_t *ret_bits)
+                      uint64_t forbidden, const char *why, uint64_t *ret_bits)
 {
     uint64_t bits = 0;
     size_t i;
     json_t *item;
-    if (!json_is_array(list)) {
-        return fail(r, key, "a list of names is needed here");
-    }
     json_array_foreach(list, i, item)
     {
         uint64_t bit = 0;
-        if (!json_is_string(item)) {
-            return fail(r, key, "a list of names is needed here");
+        const char *name = json_string_value(item);
+        if (name == NULL) {
+            r->scope = place_of_element(r->scope, i);
+            return fail(r, key, "names are needed here");
         }
-        int err = bit_of(r, json_string_value(item), &bit);
+        int err = bit_of(r, name, &bit);
         if (err < 0) {
             return err;
         }
         if ((bits & bit) != 0) {
-            return fail(r, json_string_value(item), "stands twice in %s", key);
+            return fail(r, name, "stands twice in this list");
+        }
+        if ((forbidden & bit) != 0) {
+            return fail(r, name, "%s", why);
         }
         bits |= bit;
     }
@@ -147,41 +136,57 @@ static int read_names(struct reading *r, const char *key, json_t *list, bit_of_n
     return 0;
 }
 
-/* A whole list, or {"add": [...], "remove": [...]} on top of the version that this one is based on.
- */
+/* The list under a key, if there is one. */
+static int read_list(struct reading *r, const json_t *object, const char *key,
+                     bit_of_name_fn *bit_of, uint64_t forbidden, const char *why,
+                     uint64_t *ret_bits)
+{
+    json_t *list = json_object_get(object, key);
+    if (list == NULL) {
+        return 0;
+    }
+    if (!json_is_array(list)) {
+        return fail(r, key, "a list of names is needed here");
+    }
+    const char *before = enter(r, key);
+    int err = read_names(r, key, list, bit_of, forbidden, why, ret_bits);
+    r->scope = before;
+    return err;
+}
+
+/* {"add": [...], "remove": [...]} on top of the version that this one is based on. */
+static int read_changes(struct reading *r, json_t *changes, bit_of_name_fn *bit_of, uint64_t *bits)
+{
+    static const char *const keys[] = { "add", "remove", NULL };
+    uint64_t add = 0;
+    uint64_t remove = 0;
+    int err = only_known_keys(r, changes, keys);
+    if (err == 0) {
+        err = read_list(r, changes, "add", bit_of, *bits, "is there already", &add);
+    }
+    if (err == 0) {
+        err =
+            read_list(r, changes, "remove", bit_of, ~*bits, "is not there to be removed", &remove);
+    }
+    *bits = (*bits | add) & ~remove;
+    return err;
+}
+
+/* A whole list, or changes. */
 static int read_bits(struct reading *r, const json_t *version, const char *key, bool based,
                      bit_of_name_fn *bit_of, uint64_t *bits)
 {
-    static const char *const keys[] = { "add", "remove", NULL };
     json_t *value = json_object_get(version, key);
-    uint64_t add = 0;
-    uint64_t remove = 0;
     if (value == NULL) {
         return based ? 0 : fail(r, key, "is missing");
     }
-    if (json_is_array(value)) {
-        return read_names(r, key, value, bit_of, bits);
+    if (!based || !json_is_object(value)) {
+        return read_list(r, version, key, bit_of, 0, "", bits);
     }
-    if (!json_is_object(value) || !based) {
-        return fail(r, key, "a list of names is needed here");
-    }
-    int err = only_known_keys(r, value, keys);
-    json_t *list = json_object_get(value, "add");
-    if (err == 0 && list != NULL) {
-        err = read_names(r, key, list, bit_of, &add);
-    }
-    list = json_object_get(value, "remove");
-    if (err == 0 && list != NULL) {
-        err = read_names(r, key, list, bit_of, &remove);
-    }
-    if (err < 0) {
-        return err;
-    }
-    if ((add & *bits) != 0 || (remove & ~*bits) != 0 || (add & remove) != 0) {
-        return fail(r, key, "adds what is there already, or removes what is not");
-    }
-    *bits = (*bits | add) & ~remove;
-    return 0;
+    const char *before = enter(r, key);
+    int err = read_changes(r, value, bit_of, bits);
+    r->scope = before;
+    return err;
 }
 
 static int read_limit(struct reading *r, const json_t *version, const struct limit_row *row,
@@ -248,14 +253,14 @@ static int read_config(struct reading *r, const json_t *version, struct interfac
     if (!json_is_object(config)) {
         return fail(r, "config", "an object of fields is needed here");
     }
+    const char *before = enter(r, "config");
+    int err = 0;
     json_object_foreach(config, key, value)
     {
-        int err = read_config_field(r, key, value, i);
-        if (err < 0) {
-            return err;
-        }
+        err = err < 0 ? err : read_config_field(r, key, value, i);
     }
-    return 0;
+    r->scope = before;
+    return err;
 }
 
 /* ---- versions ---- */
@@ -280,7 +285,9 @@ static int read_base(struct reading *r, const json_t *object, struct interface *
     }
     const struct version *base = version_of_name(r->family, base_name);
     if (base == NULL) {
+        const char *before = enter(r, "based_on");
         err = fail(r, base_name, "based_on must name an earlier version of this file");
+        r->scope = before;
     } else {
         *i = base->interface;
         *ret_based = true;
@@ -321,14 +328,13 @@ static int read_interface(struct reading *r, const json_t *object, struct interf
     }
     set_protocol(&i, protocol);
     if (!interface_consistent(&i, why, sizeof(why))) {
-        return fail(r, r->anchor, "%s", why);
+        return fail(r, r->version, "%s", why);
     }
     *ret_interface = i;
     return 0;
 }
 
-/* Names are words of spec strings, so they must not hold what those are made of. */
-static bool name_is_plain(const char *name)
+bool family_name_is_plain(const char *name)
 {
     return name[0] != '\0' &&
            strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_+") ==
@@ -344,18 +350,18 @@ static int read_version(struct reading *r, json_t *object)
     struct family *f = r->family;
     struct version *v = &f->versions[f->n_versions];
     *v = (struct version){ .name = NULL };
-    r->anchor = NULL;
+    r->version = NULL;
     if (!json_is_object(object)) {
-        return fail(r, "versions", "a list of objects is needed here");
+        return fail(r, "", "a version is an object");
     }
     int err = read_string(r, object, "name", true, &v->name);
     if (err < 0) {
         return err;
     }
-    if (!name_is_plain(v->name) || version_of_name(f, v->name) != NULL) {
+    if (!family_name_is_plain(v->name) || version_of_name(f, v->name) != NULL) {
         err = fail(r, v->name, "version names are letters, digits and .-_+, and stand once each");
     }
-    r->anchor = v->name;
+    r->version = v->name;
     if (err == 0) {
         err = only_known_keys(r, object, keys);
     }
@@ -376,7 +382,7 @@ static int read_version(struct reading *r, json_t *object)
         f->n_versions++;
     } else {
         /* The error's text has the name already. */
-        r->anchor = NULL;
+        r->version = NULL;
         free(v->name);
         free(v->description);
         free(v->source);
@@ -396,14 +402,16 @@ static int read_versions(struct reading *r, const json_t *root)
     if (r->family->versions == NULL) {
         return -ENOMEM;
     }
+    const char *before = enter(r, "versions");
+    const char *all = r->scope;
+    int err = 0;
     json_array_foreach(list, i, object)
     {
-        int err = read_version(r, object);
-        if (err < 0) {
-            return err;
-        }
+        r->scope = place_of_element(all, i);
+        err = err < 0 ? err : read_version(r, object);
     }
-    return 0;
+    r->scope = before;
+    return err;
 }
 
 static int read_family(struct reading *r, json_t *root)
@@ -419,7 +427,7 @@ static int read_family(struct reading *r, json_t *root)
     if (err == 0) {
         err = read_string(r, root, "family", true, &f->name);
     }
-    if (err == 0 && !name_is_plain(f->name)) {
+    if (err == 0 && !family_name_is_plain(f->name)) {
         err = fail(r, f->name, "family names are letters, digits and .-_+");
     }
     if (err == 0) {
@@ -435,10 +443,11 @@ static int read_family(struct reading *r, json_t *root)
 
 /* ---- files ---- */
 
-static int read_file(const char *path, char **ret_text, struct family_error *error)
+static int read_file(const char *path, char **ret_text, size_t *ret_len, struct family_error *error)
 {
     struct stat st;
-    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Not blocking: a pipe is no file, and is not waited for. */
+    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) < 0) {
         int err = -errno;
         snprintf(error->text, sizeof(error->text), "%s: %s", path, strerror(errno));
@@ -461,13 +470,14 @@ static int read_file(const char *path, char **ret_text, struct family_error *err
         return err;
     }
     *ret_text = text;
+    *ret_len = (size_t)n;
     return 0;
 }
 
 static int parse_family(struct reading *r)
 {
     json_error_t where;
-    json_t *root = json_loads(r->text, JSON_REJECT_DUPLICATES, &where);
+    json_t *root = json_loadb(r->text, r->len, JSON_REJECT_DUPLICATES, &where);
     if (root == NULL) {
         snprintf(r->error->text, sizeof(r->error->text), "%s:%d:%d: not JSON: %s", r->path,
                  where.line, where.column, where.text);
@@ -481,13 +491,16 @@ static int parse_family(struct reading *r)
 int family_load(const char *path, struct family **ret_family, struct family_error *ret_error)
 {
     char *text = NULL;
+    size_t len = 0;
     snprintf(ret_error->text, sizeof(ret_error->text), "%s: out of memory", path);
-    int err = read_file(path, &text, ret_error);
+    int err = read_file(path, &text, &len, ret_error);
     if (err < 0) {
         return err;
     }
     struct family *f = calloc(1, sizeof(*f));
-    struct reading r = { .path = path, .text = text, .family = f, .error = ret_error };
+    struct reading r = {
+        .path = path, .text = text, .len = len, .scope = text, .family = f, .error = ret_error
+    };
     err = f == NULL ? -ENOMEM : 0;
     if (err == 0) {
         f->path = strdup(path);

@@ -32,6 +32,10 @@ struct family_error {
     char text[512];
 };
 
+/* Names of families and versions are words of spec strings, so they must not hold what those are made
+ * of: letters, digits and .-_+ only. */
+bool family_name_is_plain(const char *name);
+
 /* 0 and a family (to be freed), or -errno with *ret_error filled: -EINVAL for what is in the file.
  */
 int family_load(const char *path, struct family **ret_family, struct family_error *ret_error);

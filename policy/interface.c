@@ -239,6 +239,7 @@ void interface_of_offer(enum device_type device, const struct offer *o,
     struct interface i = { .device = device };
     uint64_t guest = o->features & ~features_of_vhost();
     i.on = guest & features_known(device);
+    i.on = features_close(device, i.on, i.on, protocol_close(o->protocol_features));
     /* A number that is above the protocol's own limit says as much as none. */
     i.queues = o->queues < PROTOCOL_MAX_QUEUES ? o->queues : 0;
     i.mem_slots = o->mem_slots < PROTOCOL_MAX_SLOTS ? o->mem_slots : 0;

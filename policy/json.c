@@ -6,6 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+json_t *json_of_number(uint64_t value)
+{
+    return value <= INT64_MAX ? json_integer((json_int_t)value) : json_sprintf("%" PRIu64, value);
+}
+
 static void append(json_t *names, const char *name, unsigned bit)
 {
     json_array_append_new(names, name != NULL ? json_string(name) : json_sprintf("bit %u", bit));
@@ -52,7 +57,7 @@ static json_t *config_json(const struct interface *i)
         const struct config_pin *pin = &i->pins[k];
         json_object_set_new(
             config, pin->row->name,
-            json_pack("{s:I}", pin->mode == PIN_MIN ? "min" : "pin", (json_int_t)pin->value));
+            json_pack("{s:o}", pin->mode == PIN_MIN ? "min" : "pin", json_of_number(pin->value)));
     }
     return config;
 }
@@ -82,7 +87,7 @@ static json_t *offered_config_json(enum device_type device, const struct offer *
         uint64_t value = 0;
         if (config_row_valid(&config_rows[k], device, o->features) &&
             offer_config(o, &config_rows[k], &value)) {
-            json_object_set_new(config, config_rows[k].name, json_integer((json_int_t)value));
+            json_object_set_new(config, config_rows[k].name, json_of_number(value));
         }
     }
     return config;
@@ -118,11 +123,19 @@ json_t *json_of_offer(const char *back_end, enum device_type device, bool guesse
     return out;
 }
 
+static int digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 bool json_get_bits(const json_t *root, const char *key, uint64_t *ret_bits)
 {
     const char *text = json_string_value(json_object_get(root, key));
     char *end = NULL;
     if (text == NULL) {
+        return false;
+    }
+    if (digit(text[0]) < 0) {
         return false;
     }
     errno = 0;
@@ -144,16 +157,12 @@ static bool get_number(const json_t *root, const char *key, uint32_t *ret_number
     return true;
 }
 
-static int digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool get_config(const json_t *root, struct offer *o)
 {
-    const char *text = json_string_value(json_object_get(root, "config_bytes"));
+    const json_t *value = json_object_get(root, "config_bytes");
+    const char *text = json_string_value(value);
     size_t len = text != NULL ? strlen(text) : 0;
-    if (len % 2 != 0 || len / 2 > OFFER_CONFIG_MAX) {
+    if ((value != NULL && text == NULL) || len % 2 != 0 || len / 2 > OFFER_CONFIG_MAX) {
         return false;
     }
     for (size_t k = 0; k < len / 2; k++) {
@@ -173,8 +182,9 @@ bool offer_of_json(const json_t *root, struct offer *ret_offer, enum device_type
     struct offer o = { .features = 0 };
     const char *device = json_string_value(json_object_get(root, "device"));
     *ret_device = DEVICE_UNKNOWN;
-    if (device != NULL) {
-        device_of_name(device, strlen(device), ret_device);
+    if (device != NULL && strcmp(device, device_name(DEVICE_UNKNOWN)) != 0 &&
+        !device_of_name(device, strlen(device), ret_device)) {
+        return false;
     }
     if (!json_get_bits(root, "features_bits", &o.features) ||
         !json_get_bits(root, "protocol_features_bits", &o.protocol_features) ||

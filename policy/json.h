@@ -9,6 +9,9 @@
 #include "interface.h"
 #include "record.h"
 
+/* An integer, or above 2^63 - 1, which is more than JSON's integers hold here, its digits as text. */
+json_t *json_of_number(uint64_t value);
+
 /* Names of the bits, "bit 50" where there is none. */
 json_t *json_of_features(enum device_type device, uint64_t bits);
 json_t *json_of_protocol_features(uint64_t bits);

@@ -199,6 +199,8 @@ static void begin_relay(struct device *d)
     unsigned long suppressed;
     ev_timer_stop(d->loop, &d->patience);
     d->life_began = monotonic_s();
+    /* The guest that was expected has come. What a later back-end must do is what it uses by then. */
+    d->options.expects = false;
     relay_open(&d->wire, &w, &d->record);
     interface_digest(&d->options.interface, offered);
     if (log_limit_pass(&d->arrivals, monotonic_s(), &suppressed)) {

@@ -79,8 +79,8 @@ static json_t *limits_json(const struct gap *g)
         char name[64];
         snprintf(name, sizeof(name), "config.%s", g->fields[k].row->name);
         json_object_set_new(limits, name,
-                            json_pack("{s:I, s:I}", "wanted", (json_int_t)g->fields[k].wanted,
-                                      "offered", (json_int_t)g->fields[k].offered));
+                            json_pack("{s:o, s:o}", "wanted", json_of_number(g->fields[k].wanted),
+                                      "offered", json_of_number(g->fields[k].offered)));
     }
     return limits;
 }
@@ -157,6 +157,11 @@ int cmd_check(const struct command *command, int argc, char **argv)
     }
     if (state != NULL && !state_from_option("check", state, &expectation)) {
         return 2;
+    }
+    if (state != NULL && expectation.device != DEVICE_UNKNOWN &&
+        interface.device != DEVICE_UNKNOWN && expectation.device != interface.device) {
+        return usage_error("check: the state is a %s device's, the spec string is for %s",
+                           device_name(expectation.device), device_name(interface.device));
     }
     bool fits = compat_check(&interface, &offer, &gap);
     bool met = state == NULL || expectation_met(&expectation, &interface, &offer, why, sizeof(why));

@@ -57,6 +57,11 @@ static void diff_features(const struct interface *a, const struct interface *b)
     features_print(a->device, a->on & ~b->on, only_a, sizeof(only_a));
     features_print(b->device, b->on & ~a->on, only_b, sizeof(only_b));
     print_bits_diff("features", only_a, only_b);
+    if (a->host || b->host) {
+        features_print(a->device, a->off & ~b->off, only_a, sizeof(only_a));
+        features_print(b->device, b->off & ~a->off, only_b, sizeof(only_b));
+        print_bits_diff("withheld", only_a, only_b);
+    }
     features_print(a->device, a->front & ~b->front, only_a, sizeof(only_a));
     features_print(b->device, b->front & ~a->front, only_b, sizeof(only_b));
     print_bits_diff("front", only_a, only_b);

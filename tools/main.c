@@ -124,5 +124,9 @@ int main(int argc, char **argv)
     if (command == NULL) {
         return usage_error("no such command: %s (see vushim help)", argv[1]);
     }
-    return command->run(command, argc - 2, argv + 2);
+    int status = command->run(command, argc - 2, argv + 2);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        return usage_error("%s: cannot write its output", command->name);
+    }
+    return status;
 }

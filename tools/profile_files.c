@@ -57,14 +57,18 @@ int profile_lint(const struct profile_options *o, const char *const *words)
 static json_t *version_json(const char *name, const struct interface *i, const struct offer *o)
 {
     json_t *config = json_object();
+    uint64_t protocol = protocol_close(o->protocol_features & protocol_shown());
     for (size_t k = 0; k < i->n_pins; k++) {
+        if (i->pins[k].value > INT64_MAX) {
+            continue; /* no number of a family file */
+        }
         json_object_set_new(config, i->pins[k].row->name,
                             json_pack("{s:I}", "pin", (json_int_t)i->pins[k].value));
     }
-    json_t *version = json_pack(
-        "{s:s, s:s, s:o, s:o, s:o}", "name", name, "source", "captured from a back-end's offer",
-        "features", json_of_features(i->device, i->on), "protocol_features",
-        json_of_protocol_features(o->protocol_features & protocol_shown()), "config", config);
+    json_t *version = json_pack("{s:s, s:s, s:o, s:o, s:o}", "name", name, "source",
+                                "captured from a back-end's offer", "features",
+                                json_of_features(i->device, i->on), "protocol_features",
+                                json_of_protocol_features(protocol), "config", config);
     for (size_t k = 0; k < N_LIMITS; k++) {
         if (interface_limit(i, &limit_rows[k]) != 0) {
             json_object_set_new(version, limit_rows[k].name,
@@ -81,7 +85,7 @@ int profile_capture(const struct profile_options *o, const char *const *words)
     enum device_type device;
     uint64_t unnamed;
     const char *dot = o->as != NULL ? strrchr(o->as, '.') : NULL;
-    if (dot == NULL || dot == o->as || dot[1] == '\0') {
+    if (dot == NULL || dot == o->as || dot[1] == '\0' || !family_name_is_plain(o->as)) {
         return usage_error("profile capture: --as: say the name, as in --as org.example.v1");
     }
     if (!offer_from_option("profile capture", words[0], &offer, &device)) {

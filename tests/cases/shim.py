@@ -17,6 +17,10 @@ COMPLAINTS = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|Undefine
                         re.MULTILINE)
 
 
+if os.environ.get("VUSHIM"):            # a case may change the working folder
+    os.environ["VUSHIM"] = os.path.abspath(os.environ["VUSHIM"])
+
+
 def binary():
     """$VUSHIM, else the build with sanitizers, else the plain one."""
     names = [os.environ.get("VUSHIM")] if os.environ.get("VUSHIM") else [

@@ -47,7 +47,8 @@ def resolved(family):
         found[v["name"]] = (
             changed(features, v.get("features"), tables.features(text["device"])),
             changed(protocol, v.get("protocol_features"), tables.PROTOCOL),
-            limit("queues", v.get("queues", queues)), limit("mem_slots", v.get("mem_slots", slots)))
+            limit("queues", v.get("queues", queues)),
+            limit("mem_slots", v.get("mem_slots", slots)))
     return found
 
 
@@ -55,12 +56,12 @@ def can_serve(wanted, one):
     """The rule: everything that the version has is offered."""
     features, protocol, queues, slots = wanted
     offered = tables.protocol_close(int(one["protocol_features_bits"], 16))
-    there = {"queues": one.get("queues", 1) if offered & protocol >> tables.PROTOCOL["mq"] & 1 else 1,
-             "slots": one.get("mem_slots", SLOTS_WITHOUT_MESSAGE)
-             if offered & protocol >> tables.PROTOCOL["configure_mem_slots"] & 1
-             else SLOTS_WITHOUT_MESSAGE}
+    both = offered & protocol
+    told = both >> tables.PROTOCOL["configure_mem_slots"] & 1
+    has = {"queues": one.get("queues", 1) if both >> tables.PROTOCOL["mq"] & 1 else 1,
+           "slots": one.get("mem_slots", 0) if told else SLOTS_WITHOUT_MESSAGE}
     return (not features & ~int(one["features_bits"], 16) and not protocol & ~offered
-            and queues <= there["queues"] and slots <= there["slots"])
+            and queues <= has["queues"] and slots <= has["slots"])
 
 
 @test({family: {"family": family} for family in FAMILIES})

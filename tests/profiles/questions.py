@@ -255,7 +255,8 @@ BAD_OFFERS = {
                      '"config_bytes": 12}',
     "config_long": '{"features_bits": "0x0", "protocol_features_bits": "0x0", "config_bytes": "'
                    + "00" * 257 + '"}',
-    "key_twice": '{"features_bits": "0x0", "features_bits": "0x1", "protocol_features_bits": "0x0"}',
+    "key_twice": '{"features_bits": "0x0", "features_bits": "0x1", '
+                 '"protocol_features_bits": "0x0"}',
     "device_unknown": '{"device": "toaster", "features_bits": "0x0", '
                       '"protocol_features_bits": "0x0"}',
 }
@@ -345,8 +346,9 @@ def state__more_memory_than_slots():
 def state__other_device():
     """Bit 5 is mac here and ro there."""
     disk = stage("states/disk.json", state(1 << 2, [], "blk"))
-    vushim("check", "org.test.v1", "--offer", good_offer(), "--profile-dir", home(), "--state",
-           disk, status=2)
+    status, out = vushim("check", "org.test.v1", "--offer", good_offer(), "--profile-dir", home(),
+                         "--state", disk)
+    check(status != 0 and "blk" in out and "net" in out, f"status {status}: {out}")
 
 
 @test({name: {"text": text} for name, text in {
@@ -385,8 +387,7 @@ def show__version():
 def show__large_number():
     """A field of eight bytes can hold what no signed number can."""
     shown = says_json(0, "profile", "show", f"device=blk,config.capacity={2 ** 64 - 1}")
-    equal(shown["config"]["capacity"]["pin"] & (2 ** 64 - 1), 2 ** 64 - 1, "capacity")
-    check(shown["config"]["capacity"]["pin"] > 0, f"negative: {shown['config']}")
+    equal(shown["config"]["capacity"]["pin"], str(2 ** 64 - 1), "capacity, as text")
 
 
 # name: (a, b, lines of the text; [] when equal)

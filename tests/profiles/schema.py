@@ -49,6 +49,10 @@ def limit(name, description):
             "maximum": tables.MOST[name]}
 
 
+def powers_of_two(most):
+    return [1 << n for n in range(most.bit_length())]
+
+
 def version():
     return {
         "type": "object",
@@ -63,7 +67,7 @@ def version():
             "protocol_features": bits(ref("protocol_feature")),
             "queues": limit("queues", "network devices count pairs; null: no limit"),
             "max_ring": {"description": "a power of two; null: no limit",
-                         "enum": [None, *(1 << n for n in range(tables.MOST["max_ring"].bit_length()))]},
+                         "enum": [None, *powers_of_two(tables.MOST["max_ring"])]},
             "mem_slots": limit("mem_slots", "null: no limit"),
             "config": {"type": "object"},
         },

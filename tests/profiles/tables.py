@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The program's tables of devices, features and fields, read from the files that it is built from."""
+"""The program's tables of devices, features and fields, from the files that it is built from."""
 import ast
 import os
 import re

@@ -13,7 +13,7 @@ import tables
 VUSHIM = os.environ.get("VUSHIM", f"{tables.TREE}/build/release/vushim")
 SHIPPED = f"{tables.TREE}/policy/profiles"
 SCHEMA = f"{SHIPPED}/family.schema.json"
-TIME_LIMIT = 20
+TIME_LIMIT = 15
 
 TESTS = []              # (name, function, arguments)
 STAGE = tempfile.TemporaryDirectory(prefix="vushim-profiles-")

@@ -233,7 +233,7 @@ static void bits_without_a_name_are_told(void **state)
 /* Fields that belong to one device (its size) stay out; those of features that are off too. */
 static void config_fields_of_the_interface_are_pinned(void **state)
 {
-    struct offer o = OFFER(BIT(BLK_SEG_MAX) | BIT(BLK_MQ), 0, 4, 0);
+    struct offer o = OFFER(BIT(BLK_SEG_MAX) | BIT(BLK_MQ), BIT(PROTOCOL_MQ), 4, 0);
     struct interface i;
     uint64_t unnamed;
     uint64_t value = 0;
