@@ -4,7 +4,7 @@
  * by tabs, the first line being the head. doc/pages.py lays them out.
  *
  *   doc_tables requests|request-payloads|channel|channel-payloads
- *   doc_tables policy|protocol-features|endings
+ *   doc_tables policy|protocol-features|endings|events
  *   doc_tables features|config DEVICE
  *
  * What the policy does with a message is not written down here either: every message is given to
@@ -389,6 +389,14 @@ static void print_endings(void)
     }
 }
 
+static void print_events(void)
+{
+    ROW("Event", "When");
+#define EVENT(name, text) ROW(#name, text);
+#include "events.def"
+#undef EVENT
+}
+
 /* "any" and "vhost" are groups of features, not devices. */
 static bool device_or_group(const char *name, enum device_type *ret_device)
 {
@@ -417,6 +425,8 @@ static bool print_table(const char *name)
         print_protocol_features();
     } else if (strcmp(name, "endings") == 0) {
         print_endings();
+    } else if (strcmp(name, "events") == 0) {
+        print_events();
     } else {
         return false;
     }

@@ -63,17 +63,29 @@ static json_t *waits_json(const struct relay *r)
                      monotonic_s() - due->since);
 }
 
+static json_t *endings_json(const struct device *d)
+{
+    json_t *endings = json_object();
+    for (size_t k = 0; k < N_ENDINGS; k++) {
+        if (d->endings[k] != 0) {
+            json_object_set_new(endings, ending_rows[k].name,
+                                json_integer((json_int_t)d->endings[k]));
+        }
+    }
+    return endings;
+}
+
 static json_t *query_status(struct device *d)
 {
     char front[256];
     char back[256];
     endpoint_print(&d->options.front, front, sizeof(front));
     endpoint_print(&d->options.back, back, sizeof(back));
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:I, s:I}", "name", d->options.name,
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:o}", "name", d->options.name,
                      "front", front, "back", back, "life", life_of(d), "waits_for",
                      waits_json(&d->wire), "channel_waits_for", waits_json(&d->channel), "requests",
                      (json_int_t)d->wire.n_requests, "answers", (json_int_t)d->wire.n_answers,
-                     "refused", (json_int_t)d->wire.n_refused);
+                     "refused", (json_int_t)d->wire.n_refused, "endings", endings_json(d));
 }
 
 static json_t *query_state(struct device *d)
@@ -292,6 +304,38 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int events)
     client_flush(w->data);
 }
 
+/* ---- events ---- */
+
+static json_t *event_json(const struct device *d, enum event event, const char *side,
+                          enum ending ending, const char *detail)
+{
+    static const char *const names[] = {
+#define EVENT(name, text) [EVENT_##name] = #name,
+#include "events.def"
+#undef EVENT
+    };
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return json_pack("{s:s, s:{s:s, s:s, s:s*, s:s*}, s:{s:I, s:I}}", "event", names[event], "data",
+                     "device", d->options.name, "side", side, "ending",
+                     ending < N_ENDINGS ? ending_rows[ending].name : NULL, "detail",
+                     detail[0] != '\0' ? detail : NULL, "timestamp", "seconds",
+                     (json_int_t)now.tv_sec, "microseconds", (json_int_t)(now.tv_nsec / 1000));
+}
+
+static void on_event(void *owner, const struct device *d, enum event event, const char *side,
+                     enum ending ending, const char *detail)
+{
+    struct ctl *c = owner;
+    struct ctl_client *next;
+    for (struct ctl_client *client = c->clients; client != NULL; client = next) {
+        next = client->next;
+        if (client->negotiated) {
+            client_say(client, event_json(d, event, side, ending, detail));
+        }
+    }
+}
+
 static json_t *greeting(void)
 {
     return json_pack("{s:{s:{s:{s:i, s:i, s:i}, s:s}, s:[]}}", "QMP", "version", "qemu", "major", 0,
@@ -332,6 +376,11 @@ int ctl_start(struct ctl *c, struct ev_loop *loop, struct device *d, const struc
     int err = listener_start(&c->listener, e, why, why_len);
     umask(before);
     return err;
+}
+
+void ctl_listen(struct ctl *c)
+{
+    device_listen(c->device, on_event, c);
 }
 
 void ctl_stop(struct ctl *c)

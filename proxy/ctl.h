@@ -21,6 +21,9 @@ struct ctl {
     unsigned n_clients;
 };
 
+/* Tells clients of a device's events; to be called once the device has started. */
+void ctl_listen(struct ctl *c);
+
 /* Listens at `path`. 0, or -errno with a reason in `why`. */
 int ctl_start(struct ctl *c, struct ev_loop *loop, struct device *d, const struct endpoint *e,
               char *why, size_t why_len);

@@ -230,5 +230,6 @@ void detached_attached(struct device *d)
     relay_open(&d->channel, &d->wire.rewrite, &d->record);
     relay_update(&d->channel);
     announce_config(d);
+    device_tell(d, EVENT_BACK_TOOK_OVER, &d->wire.responder, N_ENDINGS, "");
     log_info(d->options.name, "back", "has come, and taken over what the front-end had set up");
 }

@@ -40,6 +40,34 @@ static bool is_single(const struct device *d)
     return d->options.front.kind == ENDPOINT_FD || d->options.back.kind == ENDPOINT_FD;
 }
 
+/* ---- events ---- */
+
+void device_listen(struct device *d, device_event_fn *event, void *owner)
+{
+    d->event = event;
+    d->event_owner = owner;
+}
+
+void device_tell(struct device *d, enum event event, const struct side *side, enum ending ending,
+                 const char *detail)
+{
+    if (d->event != NULL) {
+        d->event(d->event_owner, d, event, side != NULL ? side->name : "", ending, detail);
+    }
+}
+
+static void tell_ending(struct device *d, const struct side *side, enum ending ending,
+                        const char *detail)
+{
+    bool front = side == &d->wire.requester || side == &d->channel.responder;
+    if (ending == ENDING_INCOMPATIBLE) {
+        device_tell(d, EVENT_BACK_INCOMPATIBLE, side, ending, detail);
+    } else if (ending == ENDING_REFUSED) {
+        device_tell(d, EVENT_REFUSED, side, ending, detail);
+    }
+    device_tell(d, front ? EVENT_FRONT_GONE : EVENT_BACK_LOST, side, ending, detail);
+}
+
 /* ---- the end of a life ---- */
 
 static void log_ending(struct device *d, const struct side *side, enum ending ending,
@@ -151,6 +179,7 @@ static void lose_newcomer(struct device *d)
 void device_end(struct device *d, struct side *side, enum ending ending, const char *detail)
 {
     log_ending(d, side, ending, detail);
+    tell_ending(d, side, ending, detail);
     if (d->alone && !d->closing && side == &d->wire.responder) {
         lose_newcomer(d);
         return;
@@ -302,6 +331,7 @@ static double greeting_time(const struct device *d)
 static void front_arrived(struct device *d, int fd)
 {
     side_open_take(&d->wire.requester, fd);
+    device_tell(d, EVENT_FRONT_CONNECTED, &d->wire.requester, N_ENDINGS, "");
     d->life_began = monotonic_s();
     if (!d->options.detached) {
         begin_patience(d, back_is_open(d) ? greeting_time(d) : d->options.wait);
@@ -312,6 +342,7 @@ static void front_arrived(struct device *d, int fd)
 static void back_arrived(struct device *d, int fd)
 {
     side_open_take(&d->wire.responder, fd);
+    device_tell(d, EVENT_BACK_CONNECTED, &d->wire.responder, N_ENDINGS, "");
     d->life_began = monotonic_s();
     if (front_is_open(d) && !d->alone) {
         begin_patience(d, greeting_time(d));
@@ -363,6 +394,7 @@ static void wire_refused(struct relay *r, const char *detail)
     struct device *d = r->owner;
     unsigned long suppressed;
     d->endings[ENDING_REFUSED]++;
+    device_tell(d, EVENT_REFUSED, &r->requester, ENDING_REFUSED, detail);
     if (log_limit_pass(&d->limits[ENDING_REFUSED], monotonic_s(), &suppressed)) {
         log_warn(d->options.name, r->requester.name, "was refused a message: %s [REFUSED]", detail);
     }
@@ -396,6 +428,8 @@ static void wire_slow(struct relay *r, const struct answer *answer, double secon
     struct device *d = r->owner;
     char name[24];
     unsigned long suppressed;
+    device_tell(d, EVENT_SLOW_ANSWER, &r->responder, N_ENDINGS,
+                message_name(r->space, answer->request, name));
     if (log_limit_pass(&d->slowness, monotonic_s(), &suppressed)) {
         log_warn(d->options.name, r->responder.name, "has not answered %s for %.1f s%s",
                  message_name(r->space, answer->request, name), seconds,
@@ -419,6 +453,8 @@ static void init(struct device *d, struct ev_loop *loop, const struct device_opt
                  device_finished_fn *finished)
 {
     memset(d, 0, offsetof(struct device, record));
+    d->event = NULL;
+    d->event_owner = NULL;
     d->options = *options;
     d->loop = loop;
     d->finished = finished;

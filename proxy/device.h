@@ -41,7 +41,17 @@ struct device_options {
     double channel_answer_within; /* see relay.h, for the back-end channel */
 };
 
+enum event {
+#define EVENT(name, text) EVENT_##name,
+#include "events.def"
+#undef EVENT
+    N_EVENTS
+};
+
 struct device;
+/* Something has happened; `side` and `detail` may be "", `ending` is N_ENDINGS where none belongs to it. */
+typedef void device_event_fn(void *owner, const struct device *d, enum event event,
+                             const char *side, enum ending ending, const char *detail);
 /* A device has come to its end: a connected descriptor is used up (failed: false), or the back-end
  * does not meet the expectation. */
 typedef void device_finished_fn(struct device *d, bool failed);
@@ -74,12 +84,16 @@ struct device {
     struct log_limit limits[N_ENDINGS];
     unsigned long endings[N_ENDINGS];
     device_finished_fn *finished;
+    device_event_fn *event;
+    void *event_owner;
 };
 
 /* Listens and looks for peers as the options say. 0, or -errno with a reason in `why`: nothing is
  * left behind then. `options` is copied; its strings must outlive the device. */
 int device_start(struct device *d, struct ev_loop *loop, const struct device_options *options,
                  device_finished_fn *finished, char *why, size_t why_len);
+/* Who is told of events from then on; NULL: nobody. */
+void device_listen(struct device *d, device_event_fn *event, void *owner);
 /* Closes everything. */
 void device_stop(struct device *d);
 
@@ -87,6 +101,9 @@ void device_stop(struct device *d);
 
 /* A side's connection is over: logs, closes the rest after whole messages. */
 void device_end(struct device *d, struct side *side, enum ending ending, const char *detail);
+
+void device_tell(struct device *d, enum event event, const struct side *side, enum ending ending,
+                 const char *detail);
 
 /* greet.c: asks the back-end's next questions as far as there is room, and judges its offer at the end:
  * then `greeted` is set, or its connection has been ended. */

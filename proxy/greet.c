@@ -3,6 +3,7 @@
  * What happens between a back-end's connection and the first message of the front-end that it sees: it is
  * asked for its offer, and the offer is held against the profile, against what a guest needs that is to
  * come here, and against what a guest that is here already has been promised. */
+#include <stdio.h>
 #include <string.h>
 
 #include "device.h"
@@ -28,10 +29,11 @@ static void warn_of_drift(struct device *d)
     if (d->had_offer && (features | protocol) != 0) {
         features_print(d->options.interface.device, features, names, sizeof(names));
         protocol_print(protocol, protocol_names, sizeof(protocol_names));
-        log_warn(d->options.name, "back",
-                 "offers less than before: features {%s}, protocol "
-                 "features {%s}",
-                 names, protocol_names);
+        char text[DETAIL_LEN + 64];
+        snprintf(text, sizeof(text), "features {%s}, protocol features {%s}", names,
+                 protocol_names);
+        log_warn(d->options.name, "back", "offers less than before: %s", text);
+        device_tell(d, EVENT_BACK_OFFERS_LESS, &d->wire.responder, N_ENDINGS, text);
     }
     d->last_offer = *now;
     d->had_offer = true;

@@ -64,8 +64,12 @@ int run(const struct device_options *options, const struct endpoint *control)
         ev_loop_destroy(loop);
         return 2;
     }
+    if (control != NULL) {
+        ctl_listen(&ctl);
+    }
     announce(options);
     ev_run(loop, 0);
+    device_listen(&device, NULL, NULL);
     device_stop(&device);
     ctl_stop(&ctl);
     ev_loop_destroy(loop);

@@ -136,10 +136,11 @@ def take_over(t, front, want, channel=None, offer=BACK, name="B"):
     ends = None
     if channel:
         ends = channel_of(t, back)
-        t.links.append((channel, ends))
     is_told(back, want)
     is_fenced(back, offer)
     t.links.append((front, back))
+    if channel:
+        t.links.append((channel, ends))
     t.ask(front, back, Front.GET_FEATURES, answer=u64(offer.features), sees=u64(FEATURES))
     return (back, ends) if channel else back
 
