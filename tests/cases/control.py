@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The control socket, `vushim ctl`, and what a saved state is good for: --expect, check --state."""
+"""The control socket and `vushim ctl`."""
 import json
 import os
 import select
@@ -10,7 +10,7 @@ import time
 
 import wire
 from case import Offer
-from commands import RUN, one_line
+from commands import one_line
 from harness import case
 from peers import PATIENCE, SLOW, check, until
 from shim import command
@@ -28,7 +28,7 @@ class Client:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         t.kept.append(self.sock)
         self.sock.connect(path)
-        self.rest = b""
+        self.rest, self.events = b"", []
         if greeted:
             check("QMP" in self.hear(), "no greeting")
             check(self.ask("qmp_capabilities") == {"return": {}}, "no capabilities")
@@ -42,7 +42,14 @@ class Client:
             return False
 
     def hear(self, patience=PATIENCE):
-        """The next answer, a line of its own; None at the end of the stream."""
+        """The next answer; None at the end of the stream. Events in between are kept aside."""
+        while True:
+            value = self.line(patience)
+            if not value or "event" not in value:
+                return value
+            self.events.append(value)
+
+    def line(self, patience=PATIENCE):
         end = time.monotonic() + patience
         while b"\r\n" not in self.rest:
             poll = select.poll()
@@ -124,14 +131,10 @@ def ctl_greeting(t):
         client.say(line + b"\r\n")
         client.fails(word)
     check("life" in client.value("query-status"), "not served after errors")
-    other = Client(t, path, greeted=False)
-    other.hear()
-    other.say(b'{"execute": "query-status"}')
-    other.fails("CommandNotFound")
 
 
-STATUS = {"name": "dev0", "life": "running", "waits_for": None, "channel_waits_for": None,
-          "refused": 0}
+WORKING = {"name": "dev0", "life": "running", "waits_for": None, "channel_waits_for": None,
+           "refused": 0}
 
 
 @case(repeat=0)
@@ -150,7 +153,7 @@ def ctl_answers(t):
     version = client.value("query-version")
     check(version["name"] == "vushim" and version["version"], f"{version}")
     status = client.value("query-status")
-    check({**status, **STATUS} == status, f"{status}")
+    check({**status, **WORKING} == status, f"{status}")
     check(status["front"].startswith("listen:/") and status["back"].startswith("connect:/") and
           status["requests"] > 10 and status["answers"] == 2, f"{status}")
     shown = json.loads(command("profile", "show", NET, "--json")[1])
@@ -223,7 +226,8 @@ def ctl_pieces_of_words(t, word):
         client.sock.close()
 
 
-GARBAGE = {"word": b"nonsense\r\n", "number": b"5 ", "brace": b"}", "html": b"GET / HTTP/1.1\r\n\r\n",
+GARBAGE = {"word": b"nonsense\r\n", "number": b"5 ", "brace": b"}",
+           "html": b"GET / HTTP/1.1\r\n\r\n",
            "binary": bytes(range(1, 256)), "utf8": b'{"execute": "\xff\xfe"}',
            "vhost_user": wire.message(Front.GET_FEATURES), "quotes": b"{'execute': 'quit'}",
            "deep": b"[" * 60000, "nul": b'{"execute": "a\\u0000b"}'}
@@ -274,8 +278,7 @@ def ctl_many_clients(t):
     until(lambda: len(t.shim.fds()) <= len(t.shim.idle) + 15, "places to become free")
     check(all(Client(t, path).value("query-version") for _ in range(3)), "not served")
     for client in clients[3:]:
-        client.say(b'{"execute": "que')      # they leave inside a command
-        client.sock.close()
+        client.say(b'{"execute": "que')
 
 
 @case(repeat=0, slow=True)
@@ -303,13 +306,12 @@ def ctl_never_reads(t):
     check(over.is_set(), "never cut off")
     check(t.shim.rss() - before < 32 << 20, f"{t.shim.rss() - before} bytes more")
     check(slowest < 0.3 * SLOW, f"a message waited {slowest:.2f} s")
-    t.works(front, back)
     check("life" in Client(t, path).value("query-status"), "not served afterwards")
 
 
 @case(repeat=0)
 def ctl_files(t):
-    """Mode 0600 whatever the umask; socket and lock are gone at the end; a second one is refused."""
+    """Mode 0600 whatever the umask; socket and lock go at the end; a second one is refused."""
     before = os.umask(0)
     try:
         path = begin(t)
@@ -421,104 +423,27 @@ def answer_badly(listener):
     peer.close()
 
 
-def saved(t, name="state.json", **changes):
-    """A file as `ctl state --json` writes it, of a guest with two rings."""
-    state = {"features_acked_bits": hex(bits(15, 30, 32)),
-             "rings": [ring(0, 256, True, True), ring(3, 128, True, True)], **changes}
-    with open(t.path(name), "w", encoding="utf-8") as file:
-        file.write(json.dumps(state))
-    return t.path(name)
-
-
-@case({"pinned": {"profile": NET}, "host": {"profile": "host"}}, repeat=0)
-def expect_met(t, profile):
-    """A real state, saved and expected: the next process serves as if nothing had been asked."""
-    path = begin(t, NET)
-    set_up(t)
-    with open(t.path("state"), "w", encoding="utf-8") as file:
-        file.write(ctl(path, "state", "--json"))
-    t.start(profile, extra=("--expect", t.path("state")))
-    back = t.back(BACK)
-    front = t.front()
-    t.links.append((front, back))
-    back.drain_now() if front.quiet(0.05) else None
-    t.shim.idle = None
-    t.ask(front, back, Front.GET_FEATURES, answer=u64(BACK.features),
-          sees=u64(BACK.features & ~bits(0, 28)) if profile == NET else None)
-
-
-UNMET = {"feature": (NET, {"features_acked_bits": hex(bits(15, 28, 32))}, "indirect_desc"),
-         "features": (NET, {"features_acked_bits": hex(bits(0, 7, 32))}, "guest_tso4"),
-         "ring_index": (NET, {"rings": [ring(9, 64, True, True)]}, "virtqueues 10"),
-         "ring_size": (NET.replace("256", "128"), {}, "256"),
-         "host": ("host", {"features_acked_bits": hex(bits(34))}, "packed")}
-
-
-@case({name: {"row": row} for name, row in UNMET.items()}, repeat=0)
-def expect_unmet(t, row):
-    """What the guest could not carry on with is named, exit 1; no front-end is told anything."""
-    profile, changes, word = row
-    state = saved(t, **changes)
-    t.start(profile, back="listen", extra=("--expect", state))
-    front = t.front()
-    front.send(Front.GET_FEATURES, lost=True)
-    back = t.end("back")
-    if t.admit(back, BACK):
-        back.ended()
-    check(t.shim.wait() == 1, f"exit status {t.shim.process.returncode}")
-    front.ended()
-    line = t.shim.said(r"back.*\[INCOMPATIBLE\]")
-    check(word in line, f"'{word}' is not in: {line}")
-    t.shims.clear()
-    offer = t.path("offer.json")
-    with open(offer, "w", encoding="utf-8") as file:
-        json.dump({"features_bits": hex(BACK.features), "protocol_features_bits":
-                   hex(BACK.protocol), "queues": 8, "mem_slots": 64, "device": "net"}, file)
-    if profile != "host":
-        for good, path in ((False, state), (True, saved(t, "good", rings=[]))):
-            status, out, err = command("check", profile, "--offer", offer, "--state", path)
-            check(status == (0 if good else 1) and not err, f"{status} {out}{err}")
-            check(good or word in out, f"'{word}' is not in: {out}")
-
-
-BROKEN = {"empty": "", "no_json": "{", "list": "[]", "nothing": "{}", "no_rings":
-          '{"features_acked_bits": "0x1"}', "rings": '{"features_acked_bits": "0x1", "rings": {}}',
-          "number": '{"features_acked_bits": 1, "rings": []}',
-          "hex": '{"features_acked_bits": "0xx", "rings": []}',
-          "negative": '{"features_acked_bits": "-1", "rings": []}',
-          "wide": '{"features_acked_bits": "0x10000000000000000", "rings": []}',
-          "index": '{"features_acked_bits": "0x1", "rings": [{"index": -1, "num": 1}]}',
-          "index_word": '{"features_acked_bits": "0x1", "rings": [{"index": "a", "num": 1}]}',
-          "no_ring": '{"features_acked_bits": "0x1", "rings": ["a"]}',
-          "num": '{"features_acked_bits": "0x1", "rings": [{"index": 0, "num": 65536}]}',
-          "twice": '{"features_acked_bits": "0x1", "features_acked_bits": "0x2", "rings": []}'}
-
-
-@case({name: {"text": text} for name, text in BROKEN.items()}, repeat=0)
-def state_broken(t, text):
-    """A file that is no saved state is an error, never a yes."""
-    with open(t.path("state"), "w", encoding="utf-8") as file:
-        file.write(text)
-    one_line(*command(*RUN, "--expect", t.path("state")), text)
-    one_line(*command("check", NET, "--offer", t.path("state"), "--state", t.path("state")), text)
-
-
 @case(repeat=0)
-def state_missing(t):
-    for path in (t.path("none"), t.dir, "/dev/zero", ""):
-        one_line(*command(*RUN, "--expect", path), path)
-
-
-@case(repeat=0)
-def offer_by_control(t):
-    """check and versions ask a running vushim; a device with nothing to tell is an error."""
-    path = begin(t, NET)
-    for words in (["check", NET], ["versions"]):
-        one_line(*command(*words, "--offer", "ctl:" + path), words)
-        one_line(*command(*words, "--offer", "ctl:" + t.path("nobody")), words)
-    front, back = set_up(t)
-    check(command("check", NET, "--offer", "ctl:" + path)[0] == 0, "cannot serve what it serves")
-    check(command("check", NET + ",packed=on", "--offer", "ctl:" + path)[0] == 1, "too much")
-    status, out, err = command("versions", "--json", "--offer", "ctl:" + path)
-    check(status in (0, 1) and not err and "supported" in json.loads(out), f"{status} {err}{out}")
-    t.works(front, back, BACK.features & ~bits(0, 28))
+def ctl_detached(t):
+    """While the front-end is served from the profile, its state can be seen; the interface is the
+    profile's own."""
+    profile = NET + ",protocol.reply_ack=on,protocol.mq=on"
+    path = t.path("ctl")
+    t.start(profile, back="listen", extra=("--start", "detached", "--control", path))
+    client = Client(t, path)
+    front = t.front()
+    for request, payload, fds in ((Front.SET_FEATURES, u64(ACKED), 0),
+                                  (Front.SET_VRING_NUM, wire.state(2, 64), 0),
+                                  (Front.SET_VRING_KICK, u64(2), 1),
+                                  (Front.SET_MEM_TABLE, wire.mem_table(2), 2),
+                                  (Front.GET_FEATURES, b"", 0)):
+        front.send(request, payload, fds=[t.memfd() for _ in range(fds)], lost=True)
+    front.expect(Front.GET_FEATURES, own=True)
+    client.say(b'{"execute": "query-offer"}')
+    client.fails("GenericError")
+    state = client.value("query-state")
+    check(int(state["features_acked_bits"], 16) == ACKED and state["memory_regions"] == 2 and
+          state["rings"] == [ring(2, 64, False, True)], f"{state}")
+    shown = json.loads(command("profile", "show", profile, "--json")[1])
+    for key in ("spec", "digest"):
+        check(state[key] == shown[key], f"{key}: {state[key]} instead of {shown[key]}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""--start detached: a front-end is served from the profile until a back-end comes and is told all."""
+"""--start detached: a front-end is served from the profile until a back-end has come."""
 import os
 import signal
 import socket
@@ -266,7 +266,7 @@ def detached_refuses_beside_newcomer(t, asked):
 
 @case({"asked": {"silent": "greeting"}, "told": {"silent": "fence"}}, repeat=0)
 def detached_front_leaves_beside(t, silent):
-    """The front-end leaves while a newcomer is asked or told and says nothing: that life is over."""
+    """The front-end leaves while a newcomer is asked or told and says nothing: the life is over."""
     begin(t)
     for _ in range(3):
         front = t.front()
@@ -429,7 +429,8 @@ def detached_connects(t):
 
 
 WRONG = {"host": ["--profile", "host"], "host_by_default": [],
-         "changed": ["--profile", "host,mq=off"], "listed": ["--profile", "device=net,version_1=on"],
+         "changed": ["--profile", "host,mq=off"],
+         "listed": ["--profile", "device=net,version_1=on"],
          "only_off": ["--profile", "device=net,version_1=on,protocol.rarp=off"]}
 
 

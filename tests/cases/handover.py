@@ -5,9 +5,9 @@ import signal
 import time
 
 import wire
-from detached import (ACKED, BACK, FEATURES, NET, PROTOCOL, SPEC, SURE, UNPINNED, agree, asks, begin,
-                      calls, is_fenced, is_told, newcomer, next_life, say, serves, channel_of, set_channel, set_ring,
-                      set_up, take_over)
+from detached import (ACKED, BACK, FEATURES, NET, SPEC, SURE, UNPINNED, agree, asks, begin, calls,
+                      channel_of, is_fenced, is_told, newcomer, next_life, say, serves,
+                      set_channel, set_ring, set_up, take_over)
 from harness import case
 from peers import SLOW, check, until
 from wire import Back, Front, bits, u64

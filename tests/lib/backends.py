@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Real vhost-user back-ends, and DPDK's virtio-user front-end, as packaged."""
+"""Real vhost-user back-ends, and DPDK's virtio-user front-end, as packaged.
+
+`program`: how to start one that is not this machine's own, a list of words (see debian13.py).
+"""
 import os
 import re
 
@@ -16,11 +19,11 @@ def _fresh(path):
 class Qsd(Proc):
     """qemu-storage-daemon with one vhost-user-blk export."""
 
-    def __init__(self, bench, path, image, name="qsd", num_queues=1, **export):
+    def __init__(self, bench, path, image, name="qsd", num_queues=1, program=None, **export):
         _fresh(path)
         more = "".join(f",{k.replace('_', '-')}={v}" for k, v in export.items())
         super().__init__(bench.folder, name, [
-            places.QSD,
+            *(program or [places.QSD]),
             "--blockdev", f"driver=file,node-name=f0,filename={image},locking=off",
             "--blockdev", "driver=raw,node-name=d0,file=f0",
             "--export", "type=vhost-user-blk,id=e0,node-name=d0,writable=on,"
@@ -43,7 +46,7 @@ class Virtiofsd(Proc):
 
 
 class RustVirtiofsd(Proc):
-    """The Rust virtiofsd of Debian 13; `program` is how to start it (see debian13.py)."""
+    """The Rust virtiofsd of Debian 13."""
 
     def __init__(self, bench, path, shared, program, name="virtiofsd"):
         _fresh(path)
@@ -61,13 +64,14 @@ class Testpmd(Proc):
     device: what follows --vdev, as net_vhost0,iface=PATH or net_virtio_user0,path=PATH.
     """
 
-    def __init__(self, bench, name, device, queues=1, forward="icmpecho", start=True, mib=256):
+    def __init__(self, bench, name, device, queues=1, forward="icmpecho", start=True, mib=256,
+                 program=None):
         # --in-memory does not go with --no-huge; the prefix keeps runs apart instead. Without
         # stdbuf its answers would stay in a buffer, as it writes to a file here.
         prefix = f"vushim{os.getpid()}{name}"
         super().__init__(bench.folder, name, [
-            "stdbuf", "-oL", places.TESTPMD, "--lcores", "0@(0-1),1@(0-1)", "--no-huge", "-m", mib,
-            "--no-pci", "--no-shconf", "--no-telemetry", "--file-prefix", prefix,
+            "stdbuf", "-oL", *(program or [places.TESTPMD]), "--lcores", "0@(0-1),1@(0-1)",
+            "--no-huge", "-m", mib, "--no-pci", "--no-shconf", "--no-telemetry", "--file-prefix", prefix,
             "--vdev", device, "--", "-i", *(["--auto-start"] if start else []),
             f"--forward-mode={forward}", "--total-num-mbufs=2048", "--no-mlockall",
             f"--rxq={queues}", f"--txq={queues}"],

@@ -26,9 +26,13 @@ def _machine(cpus, mib):
 
 
 class Guest(Proc):
-    """boot() returns when the guest takes commands; sh() runs one and gives (status, output)."""
+    """boot() returns when the guest takes commands; sh() runs one and gives (status, output).
 
-    def __init__(self, bench, name, devices, modules="", cpus=1, mib=256, kernel_line=""):
+    program: how to start a QEMU that is not this machine's own, a list of words.
+    """
+
+    def __init__(self, bench, name, devices, modules="", cpus=1, mib=256, kernel_line="",
+                 program=None):
         kernel, initramfs = guest_image()
         self.console_path = bench.path(f"{name}.con")
         self.qmp_path = bench.path(f"{name}.qmp")
@@ -38,7 +42,7 @@ class Guest(Proc):
         self.text, self.lines_run = "", 0
         self.qmp = self.console = None
         super().__init__(bench.folder, name, [
-            places.QEMU, *_machine(cpus, mib), "-action", "reboot=reset",
+            *(program or [places.QEMU]), *_machine(cpus, mib), "-action", "reboot=reset",
             "-kernel", kernel, "-initrd", initramfs,
             "-append", f"{KERNEL_LINE} guest.modules={modules} {kernel_line}",
             "-chardev", f"socket,id=con,path={self.console_path},server=on,wait=off,"

@@ -57,10 +57,11 @@ class Outcome:
     downtime: int       # in ms, as QEMU measures it
 
 
-def destination(bench, name, devices, modules=""):
+def destination(bench, name, devices, modules="", program=None):
     """A QEMU that waits for a guest. The modules are for the kernel that a reset loads there."""
     path = bench.path(f"{name}.migration")
-    guest = Guest(bench, name, [*devices, "-incoming", f"unix:{path}"], modules)
+    guest = Guest(bench, name, [*devices, "-incoming", f"unix:{path}"], modules,
+                  program=program)
     guest.connect()
     guest.wait_path(path)
     guest.incoming = path
