@@ -117,11 +117,31 @@ struct answer *answers_ours_due(struct answers *a)
         if (a->queue[i].kind == ANSWER_OURS) {
             return &a->queue[i];
         }
-        if (must_come(&a->queue[i])) {
-            return NULL;
+        if (a->queue[i].kind == ANSWER_TO_RELAY) {
+            return NULL; /* what vushim itself has asked is not the requester's to wait for */
         }
     }
     return NULL;
+}
+
+void answers_forget(struct answers *a)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < a->n; i++) {
+        if (a->queue[i].kind == ANSWER_OURS) {
+            a->queue[kept++] = a->queue[i];
+        }
+    }
+    a->n = kept;
+}
+
+void answers_swallow(struct answers *a)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        if (a->queue[i].kind == ANSWER_TO_RELAY) {
+            a->queue[i].kind = ANSWER_SWALLOWED;
+        }
+    }
 }
 
 struct answer *answers_oldest_due(struct answers *a)

@@ -50,6 +50,10 @@ struct answer *answers_ours_due(struct answers *a);
 /* Puts an answer of ours in the place of one that is due (there must be room), which is swallowed
  * when it comes after all. */
 void answers_replace(struct answers *a, const struct answer *late);
+/* The responder is gone: what it owes is forgotten, answers of ours still go. */
+void answers_forget(struct answers *a);
+/* The requester is gone: what it is owed is swallowed when it comes. */
+void answers_swallow(struct answers *a);
 void answers_remove(struct answers *a, struct answer *answer);
 /* The payload size of the next answer, where only one answer can come and it can have one size only
  * and no descriptors; else 0. */

@@ -74,6 +74,8 @@ int channel_offer(struct device *d, struct msg *ret_msg)
         return err;
     }
     msg_move(ret_msg, &m);
+    relay_open(&d->channel, &d->wire.rewrite, &d->record);
+    relay_update(&d->channel);
     return 1;
 }
 

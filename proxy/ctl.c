@@ -12,7 +12,7 @@
 
 /* Longest command, and most that may wait for a client that does not read. */
 #define IN_MOST 65536
-#define OUT_MOST 1048576
+#define OUT_MOST 262144
 
 struct ctl_client {
     struct ctl *ctl;
@@ -34,6 +34,9 @@ static const char *life_of(const struct device *d)
     bool back = side_is_open(&d->wire.responder);
     if (d->closing) {
         return "closing";
+    }
+    if (d->alone) {
+        return "detached";
     }
     if (d->wire.open) {
         return "running";
@@ -75,25 +78,33 @@ static json_t *endings_json(const struct device *d)
     return endings;
 }
 
+/* Paths need not be text. */
+static json_t *text_json(const char *text)
+{
+    json_t *value = json_string(text);
+    return value != NULL ? value : json_string("?");
+}
+
 static json_t *query_status(struct device *d)
 {
     char front[256];
     char back[256];
     endpoint_print(&d->options.front, front, sizeof(front));
     endpoint_print(&d->options.back, back, sizeof(back));
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:o}", "name", d->options.name,
-                     "front", front, "back", back, "life", life_of(d), "waits_for",
-                     waits_json(&d->wire), "channel_waits_for", waits_json(&d->channel), "requests",
-                     (json_int_t)d->wire.n_requests, "answers", (json_int_t)d->wire.n_answers,
-                     "refused", (json_int_t)d->wire.n_refused, "endings", endings_json(d));
+    return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:I, s:I, s:I, s:o}", "name", d->options.name,
+                     "front", text_json(front), "back", text_json(back), "life", life_of(d),
+                     "waits_for", waits_json(&d->wire), "channel_waits_for",
+                     waits_json(&d->channel), "requests", (json_int_t)d->wire.n_requests, "answers",
+                     (json_int_t)d->wire.n_answers, "refused", (json_int_t)d->wire.n_refused,
+                     "endings", endings_json(d));
 }
 
 static json_t *query_state(struct device *d)
 {
     char spec[INTERFACE_TEXT_LEN];
     char digest[INTERFACE_DIGEST_LEN];
-    interface_canonical(&d->options.interface, spec, sizeof(spec));
-    interface_digest(&d->options.interface, digest);
+    interface_canonical(&d->options.identity, spec, sizeof(spec));
+    interface_digest(&d->options.identity, digest);
     json_t *state =
         json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", d->options.name, "spec", spec, "digest",
                   digest, "device", device_name(d->options.interface.device), "life", life_of(d));
@@ -185,24 +196,26 @@ static bool client_flush(struct ctl_client *client)
     return true;
 }
 
-/* Sends a value (given up), one line. False when the client is gone. */
+/* Adds a value (given up) to what is to be sent, one line. False when the client is gone. */
 static bool client_say(struct ctl_client *client, json_t *value)
 {
     char *text = value != NULL ? json_dumps(value, JSON_COMPACT) : NULL;
-    char *out = NULL;
+    char *line = NULL;
     json_decref(value);
-    int len = text != NULL ? asprintf(&out, "%.*s%s\r\n", (int)client->out_len,
-                                      client->out != NULL ? client->out : "", text)
-                           : -1;
+    int len = text != NULL ? asprintf(&line, "%s\r\n", text) : -1;
     free(text);
-    if (len < 0 || len > OUT_MOST) {
-        free(len < 0 ? NULL : out);
+    char *grown = len >= 0 && client->out_len + (size_t)len < OUT_MOST
+                      ? realloc(client->out, client->out_len + (size_t)len + 1)
+                      : NULL;
+    if (grown == NULL) {
+        free(len >= 0 ? line : NULL);
         client_close(client);
         return false;
     }
-    free(client->out);
-    client->out = out;
-    client->out_len = (size_t)len;
+    client->out = grown;
+    memcpy(grown + client->out_len, line, (size_t)len + 1);
+    client->out_len += (size_t)len;
+    free(line);
     return client_flush(client);
 }
 
@@ -254,11 +267,15 @@ static bool client_parse(struct ctl_client *client)
         }
         client->in_len -= blank;
         memmove(client->in, client->in + blank, client->in_len);
-        if (client->in_len == 0) {
+        if (client->in_len == 0 || client->out_len > 0) {
             return true;
         }
         json_t *request = json_loadb(client->in, client->in_len, JSON_DISABLE_EOF_CHECK, &error);
-        if (request == NULL && json_error_code(&error) == json_error_premature_end_of_input) {
+        /* Commands are objects; a word in one that is cut in two is told from a wrong one by what
+         * follows. */
+        bool cut = client->in[0] == '{' && memchr(client->in, '\n', client->in_len) == NULL;
+        if (request == NULL &&
+            (cut || json_error_code(&error) == json_error_premature_end_of_input)) {
             return true;
         }
         if (request == NULL) {
@@ -293,15 +310,18 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
     }
     client->in_len += (size_t)n;
     if (client_parse(client) && client->in_len == IN_MOST) {
-        client_close(client); /* a command without end */
+        client_close(client); /* a command without end, or a client that never reads */
     }
 }
 
 static void on_writable(struct ev_loop *loop, ev_io *w, int events)
 {
+    struct ctl_client *client = w->data;
     (void)loop;
     (void)events;
-    client_flush(w->data);
+    if (client_flush(client) && client->out_len == 0) {
+        client_parse(client);
+    }
 }
 
 /* ---- events ---- */

@@ -6,6 +6,8 @@
  * "none" or "failed". */
 #include "detached.h"
 
+#include <poll.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "held.h"
@@ -25,6 +27,13 @@ bool detached_offer(struct interface *i, struct offer *ret_offer, char *why, siz
         .queues = i->queues != 0 ? i->queues : 1,
         .mem_slots = i->mem_slots != 0 ? i->mem_slots : PROTOCOL_MEM_TABLE_SLOTS,
     };
+    for (size_t k = 0; k < i->n_pins; k++) {
+        const struct config_pin *pin = &i->pins[k];
+        for (size_t b = 0; b < pin->row->size; b++) {
+            ret_offer->config[pin->row->offset + b] = (uint8_t)(pin->value >> (8 * b));
+        }
+    }
+    ret_offer->config_len = (uint32_t)interface_config_len(i);
     return true;
 }
 
@@ -72,14 +81,17 @@ static uint64_t value_of(const struct device *d, const struct msg *request, cons
     }
 }
 
-/* Configuration space: zeroes, over which the pinned fields are laid. */
-static int config_answer(const struct msg *request, struct msg *ret_answer)
+/* Configuration space: what is pinned, and zeroes around it. */
+static int config_answer(const struct device *d, const struct msg *request, struct msg *ret_answer)
 {
+    const struct offer *o = &d->options.detached_offer;
+    struct wire_config head;
+    memcpy(&head, request->body, sizeof(head));
     int err =
         msg_make(request->head.request, WIRE_REPLY, request->body, request->head.size, ret_answer);
-    if (err == 0) {
-        const size_t head = sizeof(struct wire_config);
-        memset(ret_answer->body + head, 0, request->head.size - head);
+    for (uint64_t k = 0; err == 0 && k < request->head.size - sizeof(head); k++) {
+        uint64_t at = head.offset + k;
+        ret_answer->body[sizeof(head) + k] = at < o->config_len ? o->config[at] : 0;
     }
     return err;
 }
@@ -89,9 +101,12 @@ static int reply(struct device *d, const struct message_row *row, const struct m
 {
     const struct payload *p = message_payload(row, true);
     if (field_of_kind(p, KIND_CONFIG_OFFSET) != NULL) {
-        return config_answer(request, ret_answer);
+        return config_answer(d, request, ret_answer);
     }
-    int err = msg_make(request->head.request, WIRE_REPLY, NULL, p->most, ret_answer);
+    /* Some answers have the size that their request chose. */
+    bool same = p == message_payload(row, false);
+    int err = msg_make(request->head.request, WIRE_REPLY, NULL, same ? request->head.size : p->most,
+                       ret_answer);
     for (size_t i = 0; i < p->n_fields && err == 0; i++) {
         const struct field *f = &p->fields[i];
         if (f->size <= sizeof(uint64_t) && field_present(ret_answer, f)) {
@@ -105,10 +120,19 @@ static int reply(struct device *d, const struct message_row *row, const struct m
     return err;
 }
 
-static int acknowledge(const struct msg *request, struct msg *ret_answer)
+static int acknowledge(const struct msg *request, uint64_t error, struct msg *ret_answer)
 {
-    uint64_t ok = 0;
-    return msg_make(request->head.request, WIRE_REPLY, &ok, sizeof(ok), ret_answer);
+    return msg_make(request->head.request, WIRE_REPLY, &error, sizeof(error), ret_answer);
+}
+
+/* Nobody knows what it means, so nobody can keep it: a failure, if it asks. */
+static int take_unknown(struct device *d, const struct msg *m, struct msg *ret_answer,
+                        bool *ret_has_answer)
+{
+    bool asks = msg_needs_reply(m) && (d->record.protocol_acked & BIT(PROTOCOL_REPLY_ACK)) != 0;
+    int err = asks ? acknowledge(m, 1, ret_answer) : 0;
+    *ret_has_answer = asks && err == 0;
+    return err;
 }
 
 int detached_take(struct device *d, const struct message_row *row, struct msg *m,
@@ -118,17 +142,20 @@ int detached_take(struct device *d, const struct message_row *row, struct msg *m
     int err = 0;
     *ret_has_answer = false;
     if (row == NULL) {
-        return 0; /* nobody knows what it means, so nobody can keep it */
+        return take_unknown(d, m, ret_answer, ret_has_answer);
     }
     expect = record_expects(&d->record, row, m);
     record_request(&d->record, row, m);
     if (expect == EXPECT_ANSWER) {
-        err =
-            row->answer == ANSWER_REPLY ? reply(d, row, m, ret_answer) : acknowledge(m, ret_answer);
+        err = row->answer == ANSWER_REPLY ? reply(d, row, m, ret_answer)
+                                          : acknowledge(m, 0, ret_answer);
         *ret_has_answer = err == 0;
     }
     if (err == 0 && (row->traits & TAKES_CHANNEL) != 0) {
         err = channel_keep(d, m);
+        if (err == 0 && m->fds.n == 0) {
+            return 0; /* the channel's own; anything but a socket is kept as it is */
+        }
     }
     return err < 0 ? err : held_keep_take(&d->held, row, m);
 }
@@ -146,7 +173,10 @@ static void nudge(const struct device *d)
         bool runs = ring < d->record.n_rings && d->record.rings[ring].started;
         for (size_t k = 0; k < ARRAY_SIZE(requests) && runs; k++) {
             const struct msg *m = held_ring_last(&d->held, requests[k], ring);
-            if (m != NULL && m->fds.n == 1 && write(m->fds.fd[0], &one, sizeof(one)) < 0) {
+            struct pollfd p = { .fd = m != NULL && m->fds.n == 1 ? m->fds.fd[0] : -1,
+                                .events = POLLOUT };
+            if (poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) != 0 &&
+                write(p.fd, &one, sizeof(one)) < 0) {
                 log_debug(d->options.name, NULL, "ring %zu: %s", ring, strerror(errno));
             }
         }
@@ -168,7 +198,9 @@ static bool tell_next(struct device *d)
         result = held_next(&d->held, &d->cursor, &m);
     }
     if (result == 1) {
-        int err = relay_ask(&d->wire, &m, false);
+        const struct message_row *row = message_row(SPACE_FRONT, m.head.request);
+        d->asking = record_expects(&d->record, row, &m) == EXPECT_ANSWER;
+        int err = relay_ask(&d->wire, &m, d->asking);
         result = err < 0 ? err : 1;
     }
     if (result < 0) {
@@ -192,7 +224,7 @@ void detached_attach(struct device *d)
         /* All is said; an answer to this shows that all of it has been taken. */
         int err = msg_make(FRONT_GET_FEATURES, 0, NULL, 0, &m);
         if (err == 0) {
-            d->asking = true;
+            d->asking = d->fence = true;
             err = relay_ask(&d->wire, &m, true);
         }
         if (err < 0) {
@@ -227,8 +259,7 @@ void detached_attached(struct device *d)
     held_clear(&d->held);
     d->alone = false;
     d->wire.alone = d->wire.alone_waits = false;
-    relay_open(&d->channel, &d->wire.rewrite, &d->record);
-    relay_update(&d->channel);
+    ev_timer_stop(d->loop, &d->patience);
     announce_config(d);
     device_tell(d, EVENT_BACK_TOOK_OVER, &d->wire.responder, N_ENDINGS, "");
     log_info(d->options.name, "back", "has come, and taken over what the front-end had set up");

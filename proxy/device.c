@@ -90,7 +90,7 @@ static void log_ending(struct device *d, const struct side *side, enum ending en
 static void forget_telling(struct device *d)
 {
     d->cursor = (struct held_cursor){ .step = 0 };
-    d->channel_told = false;
+    d->channel_told = d->fence = false;
 }
 
 static void forget(struct device *d)
@@ -110,9 +110,14 @@ static void forget(struct device *d)
 
 static void on_pause_over(struct ev_loop *loop, ev_timer *w, int events)
 {
+    struct device *d = w->data;
     (void)loop;
     (void)events;
-    advance(w->data);
+    if (d->alone && !back_is_open(d) && d->next_back >= 0) {
+        back_arrived(d, steal_fd(&d->next_back));
+    } else {
+        advance(d);
+    }
 }
 
 /* Peers that we look for ourselves are not asked again at once when nothing comes of it: a refusal
@@ -164,7 +169,9 @@ static void lose_newcomer(struct device *d)
 {
     side_close(&d->wire.responder);
     side_close(&d->channel.requester);
-    d->wire.answers.n = 0;
+    ev_timer_stop(d->loop, &d->patience);
+    answers_forget(&d->wire.answers);
+    answers_swallow(&d->channel.answers);
     d->wire.alone_waits = false;
     d->greeting = (struct greeting){ .step = GREETING_FEATURES };
     d->asking = d->greeted = false;
@@ -211,9 +218,9 @@ static void wire_answered(struct relay *r, const struct msg *answer)
 {
     struct device *d = r->owner;
     d->asking = false;
-    if (d->greeted) {
+    if (d->fence) {
         detached_attached(d);
-    } else {
+    } else if (!d->greeted) {
         greeting_answer(&d->greeting, answer);
     }
     advance(d);
@@ -231,7 +238,7 @@ static void begin_relay(struct device *d)
     /* The guest that was expected has come. What a later back-end must do is what it uses by then. */
     d->options.expects = false;
     relay_open(&d->wire, &w, &d->record);
-    interface_digest(&d->options.interface, offered);
+    interface_digest(&d->options.identity, offered);
     if (log_limit_pass(&d->arrivals, monotonic_s(), &suppressed)) {
         log_info(d->options.name, NULL, "front-end and back-end are connected, interface %.12s%s",
                  offered, w.transparent ? " (host: not pinned)" : "");
@@ -258,7 +265,7 @@ static void advance(struct device *d)
     if (d->closing) {
         return;
     }
-    if (d->options.detached && front_is_open(d) && !back_is_open(d) && !d->wire.open) {
+    if (d->options.detached && front_is_open(d) && !d->greeted && !d->wire.open) {
         detached_begin(d);
     }
     if (back_is_open(d) && !d->greeted) {
@@ -283,6 +290,10 @@ static void on_patience_over(struct ev_loop *loop, ev_timer *w, int events)
     char back[256];
     (void)loop;
     (void)events;
+    if (d->alone) {
+        device_end(d, &d->wire.responder, ENDING_SILENT, "");
+        return;
+    }
     endpoint_print(&d->options.back, back, sizeof(back));
     if (d->asking) {
         snprintf(detail, sizeof(detail), "%s does not answer", back);
@@ -317,7 +328,7 @@ static bool keep_for_next_life(struct device *d, const struct side *place, int *
 static void begin_patience(struct device *d, double seconds)
 {
     ev_timer_stop(d->loop, &d->patience);
-    if (d->options.wait >= 0) {
+    if (d->options.wait >= 0 || d->alone) {
         ev_timer_set(&d->patience, seconds, 0);
         ev_timer_start(d->loop, &d->patience);
     }
@@ -335,6 +346,8 @@ static void front_arrived(struct device *d, int fd)
     d->life_began = monotonic_s();
     if (!d->options.detached) {
         begin_patience(d, back_is_open(d) ? greeting_time(d) : d->options.wait);
+    } else if (back_is_open(d)) {
+        begin_patience(d, greeting_time(d));
     }
     advance(d);
 }
@@ -344,7 +357,7 @@ static void back_arrived(struct device *d, int fd)
     side_open_take(&d->wire.responder, fd);
     device_tell(d, EVENT_BACK_CONNECTED, &d->wire.responder, N_ENDINGS, "");
     d->life_began = monotonic_s();
-    if (front_is_open(d) && !d->alone) {
+    if (front_is_open(d)) {
         begin_patience(d, greeting_time(d));
     }
     advance(d);

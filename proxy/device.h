@@ -32,6 +32,7 @@ struct device_options {
     struct endpoint back;
     const char *profile; /* the spec string as it was given */
     struct interface interface;
+    struct interface identity; /* the interface as it was given: its canonical form and digest */
     bool expects; /* the back-end must be able to carry on what `expectation` says, or we end */
     struct expectation expectation;
     bool detached; /* serve a front-end from the profile until a back-end comes */
@@ -71,6 +72,7 @@ struct device {
     bool greeted;              /* greeting.offer holds, and can serve the interface */
     bool closing;
     bool alone;        /* detached, and no back-end has taken over yet */
+    bool fence;        /* all has been told, and the last question is out */
     bool channel_told; /* the handing over has passed the channel */
     struct held held;
     struct held_cursor cursor;

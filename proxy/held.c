@@ -24,6 +24,7 @@ static const struct step {
 } steps[] = {
     { ONCE, FRONT_SET_PROTOCOL_FEATURES },
     { ONCE, FRONT_SET_OWNER },
+    { ONCE, FRONT_SET_BACKEND_REQ_FD }, /* what is no socket; a channel is told by its own code */
     { ONCE, FRONT_GPU_SET_SOCKET },
     { ONCE, FRONT_SET_LOG_BASE },
     { ONCE, FRONT_SET_LOG_FD },
@@ -128,6 +129,25 @@ static bool same_region(const struct msg *a, const struct msg *b)
     return memcmp(a->body + at, b->body + at, end - at) == 0;
 }
 
+/* Takes a region out of the kept table: its entry, and its descriptor. */
+static void remove_from_table(struct held *h, const struct msg *m)
+{
+    const size_t head = sizeof(struct wire_mem_table);
+    const size_t entry = sizeof(struct wire_region);
+    const size_t named = offsetof(struct wire_region, mmap_offset);
+    for (size_t i = 0; i < h->table.fds.n; i++) {
+        uint8_t *at = h->table.body + head + i * entry;
+        if (memcmp(at, m->body + offsetof(struct wire_mem_region, guest_addr), named) == 0) {
+            const struct field *count = &payloads[PAYLOAD_mem_table].fields[0];
+            field_set(&h->table, count, field_get(&h->table, count) - 1);
+            h->table.head.size -= (uint32_t)entry;
+            memmove(at, at + entry, h->table.head.size - (head + i * entry));
+            close(fdset_steal(&h->table.fds, i));
+            return;
+        }
+    }
+}
+
 static void remove_region(struct held *h, const struct msg *m)
 {
     for (size_t i = 0; i < h->n_regions; i++) {
@@ -138,6 +158,7 @@ static void remove_region(struct held *h, const struct msg *m)
             return;
         }
     }
+    remove_from_table(h, m);
 }
 
 static void reset(struct held *h)
@@ -251,6 +272,7 @@ static const struct msg *message_of_step(const struct held *h, const struct step
 {
     static const size_t of_ring = HELD_RING_KINDS - 1; /* all but ENABLE */
     size_t n = 0;
+    size_t table;
     const struct msg *m = NULL;
     switch (s->kind) {
     case ONCE:
@@ -267,8 +289,9 @@ static const struct msg *message_of_step(const struct held *h, const struct step
         m = held_ring_last(h, ring_requests[k % of_ring], k / of_ring);
         break;
     case MEMORY:
-        n = h->table.head.request != 0 ? 1 : h->n_regions;
-        m = h->table.head.request != 0 ? &h->table : k < n ? &h->regions[k] : NULL;
+        table = h->table.head.request != 0 ? 1 : 0;
+        n = table + h->n_regions;
+        m = k < table ? &h->table : k < n ? &h->regions[k - table] : NULL;
         break;
     }
     *ret_over = k >= n;

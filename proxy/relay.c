@@ -464,7 +464,7 @@ void relay_update(struct relay *r)
         return;
     }
     side_want_read(&r->requester, may_read_requester(r));
-    side_want_hangup(&r->requester, !r->open);
+    side_want_hangup(&r->requester, !r->open || r->alone_waits);
     side_want_read(&r->responder, may_read_responder(r));
 }
 

@@ -28,7 +28,7 @@ static void announce(const struct device_options *options)
     char digest[INTERFACE_DIGEST_LEN];
     endpoint_print(&options->front, front, sizeof(front));
     endpoint_print(&options->back, back, sizeof(back));
-    interface_digest(&options->interface, digest);
+    interface_digest(&options->identity, digest);
     log_info(options->name, NULL, "ready: front %s, back %s, profile %s, interface %.12s", front,
              back, options->profile, digest);
 }

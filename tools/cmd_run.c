@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -49,7 +50,10 @@ static bool is_printable(const char *text)
             return false;
         }
     }
-    return text[0] != '\0';
+    json_t *as_json = json_string(text); /* NULL for what is no UTF-8 */
+    bool is_text = as_json != NULL;
+    json_decref(as_json);
+    return is_text && text[0] != '\0';
 }
 
 static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
@@ -105,6 +109,7 @@ static enum options_result parse_arguments(const struct command *command, int ar
 static bool resolve_start(const struct arguments *a, struct device_options *o)
 {
     char why[256];
+    o->identity = o->interface;
     o->detached = strcmp(a->start, "detached") == 0;
     if (!o->detached && strcmp(a->start, "attached") != 0) {
         usage_error("run: --start %s: attached or detached", a->start);

@@ -71,7 +71,8 @@ class Testpmd(Proc):
         prefix = f"vushim{os.getpid()}{name}"
         super().__init__(bench.folder, name, [
             "stdbuf", "-oL", *(program or [places.TESTPMD]), "--lcores", "0@(0-1),1@(0-1)",
-            "--no-huge", "-m", mib, "--no-pci", "--no-shconf", "--no-telemetry", "--file-prefix", prefix,
+            "--no-huge", "-m", mib, "--no-pci", "--no-shconf", "--no-telemetry",
+            "--file-prefix", prefix,
             "--vdev", device, "--", "-i", *(["--auto-start"] if start else []),
             f"--forward-mode={forward}", "--total-num-mbufs=2048", "--no-mlockall",
             f"--rxq={queues}", f"--txq={queues}"],

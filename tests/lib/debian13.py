@@ -98,10 +98,10 @@ def storage_daemon():
 
 
 def qemu():
-    """Firmware must be of the same generation, else a reset after a migration finds another one."""
+    """Started by the loader it would take this machine's firmware, which is the older one."""
     share = f"{_root()}/usr/share"
-    return [*_program("usr/bin/qemu-system-x86_64"), "-L", f"{share}/qemu", "-L",
-            f"{share}/seabios"]
+    return [*_program("usr/bin/qemu-system-x86_64"), "-L", f"{share}/qemu",
+            "-L", f"{share}/seabios"]
 
 
 def testpmd():

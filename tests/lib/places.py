@@ -5,7 +5,7 @@ import shutil
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# What takes long to make (the guest, Debian 13's virtiofsd) is kept here between runs.
+# What takes long to make (the guest, Debian 13's peers) is kept here between runs.
 CACHE = os.environ.get("VUSHIM_CACHE", "/var/tmp/vushim-tests")
 
 VUSHIM = os.environ.get("VUSHIM", f"{TREE}/build/release/vushim")

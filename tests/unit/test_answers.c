@@ -253,10 +253,11 @@ static enum answers_match model_take(struct model *m, uint32_t request)
     return ANSWERS_UNASKED;
 }
 
-/* Index of the first answer of ours that is due; m->n: none. */
+/* Index of the first answer of ours that is due; m->n: none. Only what the requester waits for comes
+ * before it. */
 static size_t model_ours_due(const struct model *m)
 {
-    for (size_t i = 0; i < m->n && !model_must_come(m, i); i++) {
+    for (size_t i = 0; i < m->n && m->kind[i] != ANSWER_TO_RELAY; i++) {
         if (m->kind[i] == ANSWER_OURS) {
             return i;
         }
