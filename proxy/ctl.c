@@ -271,9 +271,10 @@ static bool client_parse(struct ctl_client *client)
             return true;
         }
         json_t *request = json_loadb(client->in, client->in_len, JSON_DISABLE_EOF_CHECK, &error);
-        /* Commands are objects; a word in one that is cut in two is told from a wrong one by what
-         * follows. */
-        bool cut = client->in[0] == '{' && memchr(client->in, '\n', client->in_len) == NULL;
+        /* Commands are objects, and may come in pieces that end inside a word: that is told from a wrong
+         * one by where the parser gave up. A character of UTF-8 has at most four bytes. */
+        bool cut = client->in[0] == '{' && (size_t)error.position + 3 >= client->in_len &&
+                   json_error_code(&error) != json_error_null_character;
         if (request == NULL &&
             (cut || json_error_code(&error) == json_error_premature_end_of_input)) {
             return true;
