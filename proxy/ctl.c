@@ -256,6 +256,16 @@ static bool answer(struct ctl_client *client, const json_t *request)
     return client_say(client, reply);
 }
 
+/* Commands are objects, and may come in pieces that end inside a word: that is told from a wrong one by
+ * where the parser gave up. A character of UTF-8 has at most four bytes. */
+static bool is_cut(const struct ctl_client *client, const json_error_t *error)
+{
+    enum json_error_code code = json_error_code(error);
+    bool at_end = (size_t)error->position + 3 >= client->in_len;
+    return code == json_error_premature_end_of_input ||
+           (client->in[0] == '{' && at_end && code != json_error_null_character);
+}
+
 /* Whole values at the head of the input. False when the client is gone. */
 static bool client_parse(struct ctl_client *client)
 {
@@ -271,12 +281,7 @@ static bool client_parse(struct ctl_client *client)
             return true;
         }
         json_t *request = json_loadb(client->in, client->in_len, JSON_DISABLE_EOF_CHECK, &error);
-        /* Commands are objects, and may come in pieces that end inside a word: that is told from a wrong
-         * one by where the parser gave up. A character of UTF-8 has at most four bytes. */
-        bool cut = client->in[0] == '{' && (size_t)error.position + 3 >= client->in_len &&
-                   json_error_code(&error) != json_error_null_character;
-        if (request == NULL &&
-            (cut || json_error_code(&error) == json_error_premature_end_of_input)) {
+        if (request == NULL && is_cut(client, &error)) {
             return true;
         }
         if (request == NULL) {
