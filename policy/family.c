@@ -301,7 +301,9 @@ static int read_base(struct reading *r, const json_t *object, struct interface *
 static void set_protocol(struct interface *i, uint64_t shown)
 {
     i->protocol_on = shown;
-    i->protocol_off = protocol_shown() & ~shown;
+    /* Dirty logging is between front-end and back-end, as the feature bit log_all is: a version that does
+     * not ask for it does not forbid it, or its guests could never migrate. */
+    i->protocol_off = protocol_shown() & ~shown & ~BIT(PROTOCOL_LOG_SHMFD);
 }
 
 static int read_interface(struct reading *r, const json_t *object, struct interface *ret_interface)

@@ -397,7 +397,7 @@ DIFFERENCES = {
                              None),
     "features": ("org.test.v1", "org.test.v2",
                  ["+ features mtu", "+ required protocol features log_shmfd",
-                  "- withheld protocol features log_shmfd", "+ queues=2"]),
+                  "+ queues=2"]),
     "limits": ("max_ring=256,csum=on", "max_ring=128,csum=on", ["- max_ring=256",
                                                                 "+ max_ring=128"]),
     "fields": ("device=blk,config.seg_max=1", "device=blk,config.seg_max=min:1",
