@@ -314,12 +314,15 @@ static void turn_away(struct device *d, const struct side *place, int fd, enum e
 }
 
 /* A peer may come back before we have read that it left: then it is kept for the next life, which
- * begins as soon as what it sent before has been relayed. */
+ * begins as soon as what it sent before has been relayed. It may even do so twice: of those that
+ * have left again while they were kept, nothing is of use to anyone. */
 static bool keep_for_next_life(struct device *d, const struct side *place, int *next, int fd)
 {
-    if (*next >= 0 || !(d->closing || side_hung_up(place))) {
+    bool there = !d->closing && !socket_hung_up(place->fd);
+    if (there || (*next >= 0 && !socket_hung_up(*next))) {
         return false;
     }
+    close_keep_errno(*next);
     *next = fd;
     return true;
 }

@@ -154,8 +154,8 @@ int side_flush(struct side *s)
     return result;
 }
 
-bool side_hung_up(const struct side *s)
+bool socket_hung_up(int fd)
 {
-    struct pollfd p = { .fd = s->fd, .events = POLLRDHUP };
+    struct pollfd p = { .fd = fd, .events = POLLRDHUP };
     return poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLRDHUP | POLLERR)) != 0;
 }

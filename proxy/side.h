@@ -65,4 +65,4 @@ int side_send(struct side *s, struct msg *m);
 /* Sends on what is in hand. 0 or -errno. */
 int side_flush(struct side *s);
 /* The peer has closed, whether or not there is something left to read. */
-bool side_hung_up(const struct side *s);
+bool socket_hung_up(int fd);

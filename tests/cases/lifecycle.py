@@ -9,7 +9,7 @@ import time
 import wire
 from case import DPDK, Offer, accept, connect
 from harness import case
-from peers import SLOW, Failure, check, until
+from peers import PATIENCE, SLOW, Failure, check, until
 from wire import Front, bits, u64
 
 
@@ -209,6 +209,36 @@ def front_end_returns_at_once(t):
             front.expect(Front.GET_FEATURES, payload=u64(number))
         except Failure as failure:
             raise Failure(f"round {number}: {failure}") from None
+
+
+@case(repeat=0)
+def front_end_returns_twice_at_once(t):
+    """The same, but it left and came several times meanwhile: the one that stays is served. The
+    back-end may see some of the others."""
+    shim = t.start()
+    request, answer = wire.message(Front.GET_FEATURES), wire.reply(Front.GET_FEATURES, u64(7))
+
+    def back_ends():
+        while True:
+            try:
+                with t.ends["back"][2].accept()[0] as back:
+                    while back.recv(len(request)):
+                        back.sendall(answer)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+
+    threading.Thread(target=back_ends, daemon=True).start()
+    front = connect(t.ends["front"][2])
+    for number in range(40):
+        shim.process.send_signal(signal.SIGSTOP)
+        for _ in range(2 + number % 3):
+            front.close()
+            front = connect(t.ends["front"][2])
+            front.sendall(request)
+        shim.process.send_signal(signal.SIGCONT)
+        front.settimeout(PATIENCE)
+        check(front.recv(100) == answer, f"round {number}: vushim turned it away")
+    front.close()
 
 
 @case()
