@@ -40,6 +40,16 @@ static const char *const device_names[N_DEVICE_TYPES] = {
 #undef PROTOCOL_FEATURE
 };
 
+static const uint16_t device_ids[N_DEVICE_TYPES] = {
+#define DEVICE(name, text, id) [DEVICE_##name] = id,
+#define FEATURE(...)
+#define PROTOCOL_FEATURE(...)
+#include "features.def"
+#undef DEVICE
+#undef FEATURE
+#undef PROTOCOL_FEATURE
+};
+
 #define OF_INSTANCE CONFIG_OF_INSTANCE
 #define WRITABLE CONFIG_WRITABLE
 #define TEXT CONFIG_TEXT
@@ -191,6 +201,22 @@ bool device_of_name(const char *name, size_t len, enum device_type *ret_device)
 {
     for (unsigned i = DEVICE_NET; i < N_DEVICE_TYPES; i++) {
         if (name_equal(device_names[i], name, len)) {
+            *ret_device = (enum device_type)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+unsigned device_id(enum device_type device)
+{
+    return device_ids[device];
+}
+
+bool device_of_id(unsigned id, enum device_type *ret_device)
+{
+    for (unsigned i = DEVICE_NET; i < N_DEVICE_TYPES; i++) {
+        if (device_ids[i] == id) {
             *ret_device = (enum device_type)i;
             return true;
         }

@@ -105,6 +105,10 @@ const struct config_row *config_of_name(enum device_type device, const char *nam
 size_t config_size(enum device_type device);
 
 const char *device_name(enum device_type device);
+/* Its id in the virtio specification (section 5), 0 for groups of bits; and back: false when no kind
+ * of device has this id. */
+unsigned device_id(enum device_type device);
+bool device_of_id(unsigned id, enum device_type *ret_device);
 /* False when no kind of device has this name. */
 bool device_of_name(const char *name, size_t len, enum device_type *ret_device);
 

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#include "cmd_trace.h"
+
+#include <string.h>
+
+#include "commands.h"
+#include "util.h"
+
+#define MAX_WORDS 2
+
+static const struct verb {
+    const char *name;
+    size_t n_words; /* behind it */
+    int (*run)(const struct trace_options *o, const char *const *words);
+    const char *usage;
+} verbs[] = {
+    { "show", 1, trace_show, "vushim trace show FILE" },
+};
+
+int cmd_trace(const struct command *command, int argc, char **argv)
+{
+    const char *words[MAX_WORDS + 1];
+    struct trace_options o = { .json = false };
+    size_t n = 0;
+    const struct option_row rows[] = {
+        { "json", NULL, "as JSON", OPTION_FLAG, false, &o.json },
+    };
+    switch (
+        options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, words, ARRAY_SIZE(words), &n)) {
+    case OPTIONS_HELP:
+        return 0;
+    case OPTIONS_BAD:
+        return 2;
+    case OPTIONS_OK:
+        break;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(verbs) && n > 0; i++) {
+        if (strcmp(words[0], verbs[i].name) != 0) {
+            continue;
+        }
+        if (n - 1 != verbs[i].n_words) {
+            return usage_error("trace %s: wrong number of arguments (%s)", words[0],
+                               verbs[i].usage);
+        }
+        return verbs[i].run(&o, words + 1);
+    }
+    return usage_error("trace: say what to do (see vushim trace --help)");
+}

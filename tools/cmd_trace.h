@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The subcommands of vushim trace: one function a verb, each in a file of its own. */
+#pragma once
+
+#include "options.h"
+
+struct trace_options {
+    bool json, follow;
+    const char *filter, *format, *output;
+    const char *front, *back; /* replay: endpoints as written */
+};
+
+/* Each returns the exit status. `words` are those behind the verb. */
+int trace_show(const struct trace_options *o, const char *const *words);
