@@ -88,6 +88,8 @@ static void channel_end(struct relay *r, struct side *side, enum ending ending, 
     if (closed && !d->closing) {
         log_debug(d->options.name, side->name, "%s %s [%s]", ending_rows[ending].text, detail,
                   ending_rows[ending].name);
+        trace_put_text(r->trace, TRACE_ENDING, relay_wire(r, side), ending_rows[ending].name,
+                       detail);
         relay_close(r);
         return;
     }

@@ -9,6 +9,7 @@
 #include "endings.h"
 #include "rewrite.h"
 #include "side.h"
+#include "trace.h"
 
 struct relay;
 
@@ -46,6 +47,7 @@ struct relay {
     struct answers answers;
     struct rewrite rewrite;
     struct record *record;
+    struct trace *trace; /* the device's; NULL: none */
     const struct relay_hooks *hooks;
     void *owner;
     double slow_after;    /* seconds until a late answer is said, 0: never */
@@ -67,6 +69,8 @@ void relay_update(struct relay *r);
 void relay_drain(struct relay *r, struct side *from);
 /* Stops reading for good; what is in hand may still be sent. */
 void relay_stop_reading(struct relay *r);
+/* Which end of which socket a side of this relay is, for traces. */
+enum trace_wire relay_wire(const struct relay *r, const struct side *s);
 /* A whole message is still on its way out. */
 bool relay_is_sending(const struct relay *r);
 void relay_close(struct relay *r);

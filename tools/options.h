@@ -9,6 +9,8 @@
 enum option_kind {
     OPTION_TEXT,    /* to: const char * */
     OPTION_FLAG,    /* to: bool */
+    OPTION_SIZE,    /* to: uint64_t, bytes; 64M, 1G as QEMU writes them */
+    OPTION_COUNT,   /* to: unsigned, from 1 on */
     OPTION_SECONDS, /* to: double; "forever" is -1 where `forever` says so */
 };
 
