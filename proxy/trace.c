@@ -22,7 +22,7 @@
 /* How long the end waits for a disk. */
 #define PATIENCE_S 2.0
 /* Most that one message makes: it comes, it goes, it is refused and the connection ends. */
-#define RECORDS_OF_A_MESSAGE 4
+#define RECORDS_OF_A_MESSAGE ((size_t)4)
 
 struct buffer {
     uint8_t *bytes;
