@@ -7,6 +7,7 @@
 #include "util.h"
 
 #define MAX_WORDS 2
+#define REPLAY_TIMEOUT_S 5.0
 
 static const struct verb {
     const char *name;
@@ -15,15 +16,25 @@ static const struct verb {
     const char *usage;
 } verbs[] = {
     { "show", 1, trace_show, "vushim trace show FILE" },
+    { "replay", 1, trace_replay, "vushim trace replay FILE --back EP|--front EP" },
 };
 
 int cmd_trace(const struct command *command, int argc, char **argv)
 {
     const char *words[MAX_WORDS + 1];
-    struct trace_options o = { .json = false };
+    struct trace_options o = { .json = false, .timeout = REPLAY_TIMEOUT_S };
     size_t n = 0;
     const struct option_row rows[] = {
         { "json", NULL, "as JSON", OPTION_FLAG, false, &o.json },
+        { "back", "EP", "replay: act as the front-end towards this back-end", OPTION_TEXT, false,
+          &o.back },
+        { "front", "EP", "replay: act as the back-end towards this front-end", OPTION_TEXT, false,
+          &o.front },
+        { "wire", "front|back", "replay: what was said at this end of vushim", OPTION_TEXT, false,
+          &o.wire },
+        { "life", "N", "replay: the Nth connection of the device", OPTION_TEXT, false, &o.life },
+        { "timeout", "SECONDS", "replay: how long to wait for each answer (5)", OPTION_SECONDS,
+          false, &o.timeout },
     };
     switch (
         options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, words, ARRAY_SIZE(words), &n)) {
