@@ -63,7 +63,7 @@ static const struct command commands[] = {
       cmd_check },
     { "profile", "show SPEC | diff SPEC SPEC | capture OFFER | baseline OFFER... | lint FILE",
       "Shows, compares, makes and checks interfaces.", spec_notes, cmd_profile },
-    { "trace", "show FILE", "Reads protocol traces.", NULL, cmd_trace },
+    { "trace", "show FILE | replay FILE --back EP", "Reads protocol traces.", NULL, cmd_trace },
     { "ctl", "PATH status|state|offer|quit|trace start FILE|trace stop",
       "Asks a running vushim at its control socket.", ctl_notes, cmd_ctl },
     { "help", "[COMMAND|spec]", "Shows this list, or the help of a command.", NULL, cmd_help },

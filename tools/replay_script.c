@@ -76,6 +76,7 @@ static bool take(struct replay_script *s, const struct trace_record *r)
     }
     s->life = s->life == 0 ? r->life : s->life;
     s->more_lives |= r->life != s->life;
+    s->redacted |= (r->flags & TRACE_REDACTED) != 0;
     return r->life != s->life || add(s, r);
 }
 

@@ -27,6 +27,7 @@ struct replay_script {
     bool as_front;        /* we say what the front-end said */
     uint32_t life;        /* the one that is played, 0: the first */
     uint64_t lost;        /* records that a gap inside says are missing */
+    bool redacted;        /* it has no addresses */
     bool more_lives;      /* the recording has others */
 };
 

@@ -78,6 +78,9 @@ static void add_notes(struct notes *notes, const struct replay *r)
     if (s->lost > 0) {
         note(notes, "%" PRIu64 " records are missing in the recording", s->lost);
     }
+    if (s->redacted) {
+        note(notes, "the recording is redacted: no rings can be found in memory");
+    }
     if (s->more_lives) {
         note(notes, "connection %u of several was played (--life chooses)", s->life);
     }

@@ -24,7 +24,7 @@ class Trace:
     """Records are added in their order; data is the file."""
 
     def __init__(self, device=1):
-        self.device, self.number = device, 0
+        self.device, self.number, self.redacted = device, 0, False
         self.data = _block(0x0a0d0d0a, struct.pack("=IHHq", 0x1a2b3c4d, 1, 0, -1))
         for name in WIRES:
             self.data += _block(1, struct.pack("=HHI", 252, 0, 0)
@@ -33,7 +33,8 @@ class Trace:
 
     def _record(self, kind, wire, sent, fds, rest, life):
         self.number += 1
-        record = struct.pack("<BBBBHHIIQ", 1, kind, WIRES[wire], int(sent), self.device, len(fds),
+        record = struct.pack("<BBBBHHIIQ", 1, kind, WIRES[wire],
+                             int(sent) | (4 if self.redacted else 0), self.device, len(fds),
                              life, 0, self.number)
         for role, fd_kind, inode, size in fds:
             record += struct.pack("<BB6xQQ", ROLES[role], FD_KINDS[fd_kind], inode, size)

@@ -459,6 +459,13 @@ def test_lives_and_wires():
     play(t, 0, lambda end: end.answer(GET_QUEUE_NUM, u64(4)), "--wire", "front")
 
 
+def test_redacted():
+    t = Trace()
+    t.redacted = True
+    ask(t, GET_QUEUE_NUM, u64(2))
+    says(t, 0, "note: the recording is redacted", lambda end: end.answer(GET_QUEUE_NUM, u64(2)))
+
+
 # ---- errors ----
 
 def test_errors():
