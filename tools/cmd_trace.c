@@ -15,6 +15,7 @@ static const struct verb {
     const char *usage;
 } verbs[] = {
     { "show", 1, trace_show, "vushim trace show FILE" },
+    { "diagram", 1, trace_diagram, "vushim trace diagram FILE" },
 };
 
 int cmd_trace(const struct command *command, int argc, char **argv)
@@ -24,6 +25,10 @@ int cmd_trace(const struct command *command, int argc, char **argv)
     size_t n = 0;
     const struct option_row rows[] = {
         { "json", NULL, "as JSON", OPTION_FLAG, false, &o.json },
+        { "format", "FORMAT", "of a diagram: svg (the default) or mermaid", OPTION_TEXT, false,
+          &o.format },
+        { "output", "FILE", "where to write (default: standard output)", OPTION_TEXT, false,
+          &o.output },
     };
     enum options_result parsed =
         options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, words, ARRAY_SIZE(words), &n);
