@@ -25,6 +25,11 @@ int cmd_trace(const struct command *command, int argc, char **argv)
     size_t n = 0;
     const struct option_row rows[] = {
         { "json", NULL, "as JSON", OPTION_FLAG, false, &o.json },
+        { "filter", "EXPR", "show: only records like \"request == SET_VRING_KICK && reply\"",
+          OPTION_TEXT, false, &o.filter },
+        { "follow", NULL, "show: go on as the file grows", OPTION_FLAG, false, &o.follow },
+        { "all", NULL, "show: what is passed on as two lines, as it came and as it went",
+          OPTION_FLAG, false, &o.all },
         { "format", "FORMAT", "of a diagram: svg (the default) or mermaid", OPTION_TEXT, false,
           &o.format },
         { "output", "FILE", "where to write (default: standard output)", OPTION_TEXT, false,

@@ -6,7 +6,7 @@
 #include "options.h"
 
 struct trace_options {
-    bool json, follow;
+    bool json, follow, all;
     const char *filter, *format, *output;
     const char *front, *back; /* replay: endpoints as written */
 };
