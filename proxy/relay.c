@@ -248,7 +248,7 @@ static void pass_request(struct relay *r, const struct message_row *row, struct 
         if (r->space == SPACE_FRONT) {
             record_request(r->record, row, m);
         }
-        err = r->hooks->passing(r, row, m);
+        err = r->hooks->passing != NULL ? r->hooks->passing(r, row, m) : 0;
     }
     if (err == 0) {
         err = send_out(r, &r->responder, m);

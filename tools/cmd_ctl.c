@@ -99,14 +99,10 @@ int cmd_ctl(const struct command *command, int argc, char **argv)
         { "json", NULL, "as JSON", OPTION_FLAG, false, &json },
         TRACE_OPTION_ROWS(&trace),
     };
-    switch (
-        options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, given, ARRAY_SIZE(given), &n)) {
-    case OPTIONS_HELP:
-        return 0;
-    case OPTIONS_BAD:
-        return 2;
-    case OPTIONS_OK:
-        break;
+    enum options_result parsed =
+        options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, given, ARRAY_SIZE(given), &n);
+    if (parsed != OPTIONS_OK) {
+        return parsed;
     }
     if (n < 2) {
         return usage_error("ctl: say where and what: vushim ctl PATH status");

@@ -165,13 +165,9 @@ int cmd_run(const struct command *command, int argc, char **argv)
                                       .trace = { .files = TRACE_FILES_DEFAULT } };
     struct arguments a = { .profile = "host", .level = "info", .start = "attached" };
     enum log_level most;
-    switch (parse_arguments(command, argc, argv, &a, &options)) {
-    case OPTIONS_HELP:
-        return 0;
-    case OPTIONS_BAD:
-        return 2;
-    case OPTIONS_OK:
-        break;
+    enum options_result parsed = parse_arguments(command, argc, argv, &a, &options);
+    if (parsed != OPTIONS_OK) {
+        return parsed;
     }
     if (!log_level_of_name(a.level, &most)) {
         return usage_error("run: --log-level %s: no such level (error, warn, info, debug)",

@@ -6,7 +6,7 @@
 #include "options.h"
 
 struct trace_options {
-    bool json, follow;
+    bool json, follow, all;
     const char *filter, *format, *output;
     const char *front, *back; /* replay: endpoints as written */
     const char *wire, *life;  /* replay: which conversation */
@@ -15,4 +15,5 @@ struct trace_options {
 
 /* Each returns the exit status. `words` are those behind the verb. */
 int trace_show(const struct trace_options *o, const char *const *words);
+int trace_diagram(const struct trace_options *o, const char *const *words);
 int trace_replay(const struct trace_options *o, const char *const *words);

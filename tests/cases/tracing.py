@@ -5,10 +5,10 @@ import errno
 import os
 import signal
 import struct
-import sys
 import threading
 import time
 
+import tracefile
 import wire
 from case import DPDK
 from harness import case
@@ -16,8 +16,6 @@ from peers import PATIENCE, SLOW, Failure, Skip, check, until
 from shim import command
 from wire import Front, bits, u64
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import tracefile  # noqa: E402
 
 PROFILE = "device=net,version_1=on,csum=on,mq=off"
 WRITERS = {"io_uring": {"forbidden": False}, "thread": {"forbidden": True}}
@@ -54,6 +52,7 @@ def traced(t, forbidden=False, profile="host", path=None, extra=()):
     """Starts a traced vushim; returns the file's path."""
     if not forbidden and not io_uring_is_there():
         raise Skip("this machine forbids io_uring")
+    t.traced = False        # this one is enough
     path = path or t.path(f"trace{t.starts}")
     before = len(t.shims)
     shim = t.start(profile, extra=("--trace", path, *extra),
@@ -333,6 +332,7 @@ def trace_redacts(t, redacted):
 def trace_by_control_socket(t):
     """vushim ctl PATH trace start, trace, trace stop on a device that is in use."""
     control = t.path("ctl")
+    t.traced = False
     t.start(extra=("--control", control))
     front, back = t.pair()
     path = t.path("later")
