@@ -11,9 +11,10 @@ import subprocess
 import tempfile
 
 import places
-from backends import Qsd, Testpmd, vhost_port
+from backends import Qsd, Testpmd, vhost_port, virtio_user_port
 from bench import Bench
 from line import Vushim
+from proc import wait_for
 from suite import Skip
 from tracemaker import NEED_REPLY, REPLY, Trace
 
@@ -580,10 +581,7 @@ def test_blk_against_its_own_recording():
         back = subprocess.Popen([places.VUSHIM, "trace", "replay", BLK, "--front", path, "--wire",
                                  "back"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
-            for _ in range(200):
-                if os.path.exists(path):
-                    break
-                subprocess.run(["sleep", "0.02"], check=True)
+            wait_for(lambda: os.path.exists(path), 10, "socket")
             vushim(0, BLK, "--back", path)
             finish(back, 0, "as the back-end")
         finally:
@@ -599,3 +597,20 @@ def test_net_testpmd():
         for _ in range(2):
             vushim(0, NET, "--back", path)
         check(back.alive(), back.log())
+
+
+def test_net_virtio_user():
+    """The same recording as the back-end of a real front-end."""
+    need(places.TESTPMD, "stdbuf")
+    with Bench("replay-front") as bench:
+        path = bench.path("front.sock")
+        back = subprocess.Popen([places.VUSHIM, "trace", "replay", NET, "--front", path,
+                                 "--timeout", "20"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            wait_for(lambda: os.path.exists(path), 10, "socket")
+            front = Testpmd(bench, "front", virtio_user_port(path), start=False).ready()
+            front.stop()
+            finish(back, 0, "as the back-end")
+        finally:
+            back.kill()
+            back.communicate()
