@@ -3,6 +3,7 @@
 import array
 import json
 import os
+import random
 import resource
 import socket
 import stat
@@ -532,6 +533,36 @@ def test_descriptors_received_are_closed():
         for n in range(800):
             end.send(SET_VRING_CALL, u64(n % 8), fds=[fd])
     play(t, 0, peer, side="--front", nofile=30)
+
+
+def test_hostile_files():
+    """Recordings with bytes of anything in them, played as both sides to each other."""
+    chance = random.Random(7)
+
+    def spoilt(path, n):
+        with open(path, "rb") as f:
+            data = bytearray(f.read())
+        for _ in range(n):
+            data[chance.randrange(300, len(data))] = chance.choice((0, 1, 128, 255))
+        return data
+
+    for round_ in range(60):
+        ends, running = socket.socketpair(), []
+        source, wire = chance.choice((BLK, NET)), chance.choice(("front", "back"))
+        for side, end in zip(("--back", "--front"), ends):
+            path = f"{STAGE.name}/spoilt{side}"
+            with open(path, "wb") as f:
+                f.write(spoilt(source, chance.randrange(3)))
+            running.append(subprocess.Popen(
+                [places.VUSHIM, "trace", "replay", path, side, f"fd:{end.fileno()}", "--wire", wire,
+                 "--timeout", "0.1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                pass_fds=[end.fileno()]))
+        for end in ends:
+            end.close()
+        for process in running:
+            err = process.communicate(timeout=PATIENCE)[1].decode()
+            check(process.returncode in (0, 1, 2), f"round {round_}: {process.returncode}: {err}")
+            check(all(line.startswith("vushim: ") for line in err.splitlines()), err)
 
 
 # ---- real peers ----
