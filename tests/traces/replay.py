@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""vushim trace replay: against scripted peers, and recordings of real sessions against real ones."""
+"""vushim trace replay: against scripted peers, and recordings of real ones against these."""
 import array
 import json
 import os
@@ -106,7 +106,8 @@ def finish(process, status, what):
     check(process.returncode == status, f"{what}: status {process.returncode}: {out}{err}")
     check((status == 2) == bool(err), f"{what}: status {status} with {err!r}")
     if err:
-        check(err.startswith("vushim: trace replay: ") and err.count("\n") == 1, f"not a line: {err}")
+        check(err.startswith("vushim: trace replay: ") and err.count("\n") == 1,
+              f"not a line: {err}")
     return out + err
 
 
@@ -119,7 +120,9 @@ def vushim(status, *words, **more):
 def play(trace, status, peer, *words, side="--back", nofile=None):
     """Replays a trace to the function of an End; what is printed."""
     ours, theirs = socket.socketpair()
-    limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))) if nofile else None
+    def limit():
+        if nofile:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
     process = subprocess.Popen(
         [places.VUSHIM, "trace", "replay", stage(trace), side, f"fd:{theirs.fileno()}",
          "--timeout", "5", *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -203,8 +206,8 @@ def test_wrong_reply():
     def peer(end):
         end.receive(GET_FEATURES)
         end.reply(GET_QUEUE_NUM, u64(2))
-    says(short(), 1, "record 2 (GET_FEATURES): expected the reply, but a reply to GET_QUEUE_NUM came",
-         peer)
+    says(short(), 1,
+         "record 2 (GET_FEATURES): expected the reply, but a reply to GET_QUEUE_NUM came", peer)
 
 
 def test_closing():
@@ -360,7 +363,8 @@ def test_config():
     play(t, 0, lambda end: end.answer(GET_CONFIG, config(200, 126)))
     says(t, 1, "record 2 (GET_CONFIG): config.seg_max: recorded 126, now 64\n",
          lambda end: end.answer(GET_CONFIG, config(100, 64)))
-    says(t, 1, "record 2 (GET_CONFIG): size: recorded 28, now 0\n", lambda end: end.answer(GET_CONFIG))
+    says(t, 1, "record 2 (GET_CONFIG): size: recorded 28, now 0\n",
+         lambda end: end.answer(GET_CONFIG))
 
 
 def test_channel():
@@ -392,8 +396,8 @@ def test_channel():
         channel.send(4, u32s(0, 0))
         end.receive(GET_QUEUE_NUM)
         channel.close()
-    says(t, 1, "record 2 (CONFIG_CHANGE_MSG): expected the request, but the request VRING_CALL came",
-         other)
+    says(t, 1,
+         "record 2 (CONFIG_CHANGE_MSG): expected the request, but the request VRING_CALL came", other)
 
 
 def test_unknown_message():
