@@ -402,7 +402,8 @@ static void write_top(const struct picture *p, FILE *out, unsigned bottom)
             "<text class=\"title\" x=\"20\" y=\"28\">",
             style, WIDTH, height);
     write_text(out, p->items->device[0] != '\0' ? p->items->device : "vhost-user", 80);
-    fprintf(out, "<tspan class=\"soft\" dx=\"16\" font-size=\"12\" font-weight=\"normal\">%zu messages",
+    fprintf(out,
+            "<tspan class=\"soft\" dx=\"16\" font-size=\"12\" font-weight=\"normal\">%zu messages",
             p->n_messages);
     if (p->items->n_lives > 1) {
         fprintf(out, ", %" PRIu32 " connections", p->items->n_lives);
