@@ -16,6 +16,7 @@ static const struct verb {
 } verbs[] = {
     { "show", 1, trace_show, "vushim trace show FILE" },
     { "diagram", 1, trace_diagram, "vushim trace diagram FILE" },
+    { "diff", 2, trace_diff, "vushim trace diff A B" },
 };
 
 int cmd_trace(const struct command *command, int argc, char **argv)
