@@ -73,7 +73,7 @@ static const struct command commands[] = {
       cmd_check },
     { "profile", "show SPEC | diff SPEC SPEC | capture OFFER | baseline OFFER... | lint FILE",
       "Shows, compares, makes and checks interfaces.", spec_notes, cmd_profile },
-    { "trace", "show FILE | diagram FILE | diff A B", "Reads protocol traces.", trace_notes,
+    { "trace", "show FILE | diagram FILE | diff A B | replay FILE --back EP", "Reads protocol traces.", trace_notes,
       cmd_trace },
     { "ctl", "PATH status|state|offer|quit|trace start FILE|trace stop",
       "Asks a running vushim at its control socket.", ctl_notes, cmd_ctl },
