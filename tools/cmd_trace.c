@@ -17,6 +17,7 @@ static const struct verb {
 } verbs[] = {
     { "show", 1, trace_show, "vushim trace show FILE" },
     { "diagram", 1, trace_diagram, "vushim trace diagram FILE" },
+    { "diff", 2, trace_diff, "vushim trace diff A B" },
     { "replay", 1, trace_replay, "vushim trace replay FILE --back EP|--front EP" },
 };
 
@@ -36,14 +37,14 @@ int cmd_trace(const struct command *command, int argc, char **argv)
           &o.format },
         { "output", "FILE", "where to write (default: standard output)", OPTION_TEXT, false,
           &o.output },
-        { "back", "EP", "replay: act as the front-end towards this back-end", OPTION_TEXT, false,
+        { "back", "EP", "act as the front-end towards this back-end (replay)", OPTION_TEXT, false,
           &o.back },
-        { "front", "EP", "replay: act as the back-end towards this front-end", OPTION_TEXT, false,
+        { "front", "EP", "act as the back-end towards this front-end (replay)", OPTION_TEXT, false,
           &o.front },
-        { "wire", "front|back", "replay: what was said at this end of vushim", OPTION_TEXT, false,
+        { "wire", "front|back", "what was said at this end of vushim (replay)", OPTION_TEXT, false,
           &o.wire },
-        { "life", "N", "replay: the Nth connection of the device", OPTION_TEXT, false, &o.life },
-        { "timeout", "SECONDS", "replay: how long to wait for each answer (5)", OPTION_SECONDS,
+        { "life", "N", "the Nth connection of the device (replay)", OPTION_TEXT, false, &o.life },
+        { "timeout", "SECONDS", "how long to wait for each answer (replay; 5)", OPTION_SECONDS,
           false, &o.timeout },
     };
     enum options_result parsed =

@@ -16,4 +16,5 @@ struct trace_options {
 /* Each returns the exit status. `words` are those behind the verb. */
 int trace_show(const struct trace_options *o, const char *const *words);
 int trace_diagram(const struct trace_options *o, const char *const *words);
+int trace_diff(const struct trace_options *o, const char *const *words);
 int trace_replay(const struct trace_options *o, const char *const *words);

@@ -52,6 +52,16 @@ static const char offer_notes[] =
     "                  connection does)\n"
     "Exit status: 0 yes, 1 no, 2 error.";
 
+static const char trace_notes[] =
+    "FILE, A and B are traces (of vushim run --trace); - is standard input.\n"
+    "diagram  draws who said what to whom, as a picture that a browser shows\n"
+    "diff     compares the last connection of each file that has a message: what is offered, "
+    "which\n"
+    "         messages come, their values. Left out is what always differs: addresses,\n"
+    "         descriptors, ring bases. Exit status: 0 equal, 1 different, 2 error; times to "
+    "answer\n"
+    "         are shown when they differ by more than twice, and do not count.";
+
 static const struct command commands[] = {
     { "run", "--front EP --back EP", "Stands between a front-end (QEMU) and a back-end.",
       spec_notes, cmd_run },
@@ -63,7 +73,8 @@ static const struct command commands[] = {
       cmd_check },
     { "profile", "show SPEC | diff SPEC SPEC | capture OFFER | baseline OFFER... | lint FILE",
       "Shows, compares, makes and checks interfaces.", spec_notes, cmd_profile },
-    { "trace", "show FILE | replay FILE --back EP", "Reads protocol traces.", NULL, cmd_trace },
+    { "trace", "show FILE | diagram FILE | diff A B | replay FILE --back EP", "Reads protocol traces.", trace_notes,
+      cmd_trace },
     { "ctl", "PATH status|state|offer|quit|trace start FILE|trace stop",
       "Asks a running vushim at its control socket.", ctl_notes, cmd_ctl },
     { "help", "[COMMAND|spec]", "Shows this list, or the help of a command.", NULL, cmd_help },

@@ -201,17 +201,15 @@ struct trace_items *trace_items_read(const char *verb, const char *path,
         struct trace_view v = trace_story_next(&story, &record);
         good = take(t, &v, wanted, &life);
     }
+    if (good && result == TRACE_FILE_END) {
+        finish(t, wanted, life, f->reader.device);
+    }
     if (f != NULL && !good) {
         usage_error("trace %s: %s: out of memory", verb, path);
     } else if (result == TRACE_FILE_END && t->n == 0) {
         usage_error("trace %s: %s: no message in it", verb, path);
         good = false;
     }
-    if (!good || result == TRACE_FILE_BAD) {
-        trace_file_close(f);
-        return trace_items_free(t);
-    }
-    finish(t, wanted, life, f->reader.device);
     trace_file_close(f);
-    return t;
+    return good && result == TRACE_FILE_END ? t : trace_items_free(t);
 }

@@ -141,7 +141,7 @@ static struct stretch fold_at(const struct trace_items *t, size_t at)
 static struct picture_row *add_row(struct picture *p, enum row_kind kind,
                                    const struct trace_item *item)
 {
-    if (p->n == p->room) {
+    if (p->rows == NULL || p->n == p->room) {
         size_t room = p->room == 0 ? 256 : p->room * 2;
         struct picture_row *rows = realloc(p->rows, room * sizeof(*rows));
         if (rows == NULL) {
