@@ -92,7 +92,9 @@ static void show(const struct compared *a, const struct compared *b, const struc
         bool begun = false;
         for (size_t i = 0; i < d->n; i++) {
             if (d->list[i].kind == (enum difference_kind)kind) {
-                printf(begun ? "" : "%s:\n", titles[kind]);
+                if (!begun) {
+                    printf("%s:\n", titles[kind]);
+                }
                 begun = true;
                 show_one(&d->list[i]);
             }
