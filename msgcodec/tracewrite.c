@@ -81,12 +81,15 @@ static void put_little(struct out *o, uint64_t value, size_t bytes)
     put(o, b, bytes);
 }
 
-/* Tags of the upper PDU export are in network order. */
+/* Tags of the upper PDU export are in network order; texts are filled up with zeroes, which their
+ * length counts (Wireshark, epan/exported_pdu.c). */
 static void put_tag(struct out *o, unsigned tag, const char *value, size_t len)
 {
-    uint8_t head[4] = { 0, (uint8_t)tag, (uint8_t)(len >> 8), (uint8_t)len };
+    size_t padded = (len + 3) & ~(size_t)3;
+    uint8_t head[4] = { 0, (uint8_t)tag, (uint8_t)(padded >> 8), (uint8_t)padded };
     put(o, head, sizeof(head));
     put(o, value, len);
+    put(o, (const uint8_t[3]){ 0 }, padded - len);
 }
 
 static void pad(struct out *o)

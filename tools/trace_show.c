@@ -23,8 +23,9 @@
 
 struct show {
     const struct trace_options *o;
-    struct trace_filter *filter; /* NULL: everything */
-    struct trace_file *file;     /* owned */
+    struct trace_filter *filter;                       /* NULL: everything */
+    struct trace_file *file;                           /* owned */
+    char path[sizeof(((struct trace_file *)0)->path)]; /* of files that follow each other */
     struct trace_story story;
     struct trace_record record;
     uint64_t begin_ns;
@@ -198,26 +199,26 @@ static void show_record(struct show *s)
 /* ---- files that grow ---- */
 
 /* The file of that name is another one by now, or was begun anew. */
-static bool has_turned(const struct show *s, const char *path)
+static bool has_turned(const struct show *s)
 {
     struct stat ours;
     struct stat there;
-    return fstat(s->file->fd, &ours) == 0 && stat(path, &there) == 0 &&
+    return fstat(s->file->fd, &ours) == 0 && stat(s->path, &there) == 0 &&
            (ours.st_ino != there.st_ino || ours.st_dev != there.st_dev ||
             (uint64_t)ours.st_size < s->file->reader.offset);
 }
 
 /* True when there may be more. */
-static bool wait_for_more(struct show *s, const char *path)
+static bool wait_for_more(struct show *s)
 {
     const struct timespec pause = { .tv_nsec = LOOK_NS };
-    bool turned = has_turned(s, path);
+    bool turned = has_turned(s);
     if (fflush(stdout) != 0) {
         return false;
     }
     if (turned && s->file->reader.have == s->file->reader.used) {
         trace_file_close(s->file);
-        s->file = trace_file_open("show", path);
+        s->file = trace_file_open("show", s->path);
         return s->file != NULL;
     }
     nanosleep(&pause, NULL);
@@ -231,7 +232,7 @@ static void stop_on_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
-static int show_all(struct show *s, const char *path)
+static int show_all(struct show *s)
 {
     for (;;) {
         enum trace_file_result result = trace_file_next(s->file, s->o->follow, &s->record);
@@ -243,7 +244,7 @@ static int show_all(struct show *s, const char *path)
         } else if (!s->o->follow || is_over) {
             release(s);
             return 0;
-        } else if (!wait_for_more(s, path)) {
+        } else if (!wait_for_more(s)) {
             release(s);
             return s->file != NULL ? 0 : 2;
         }
@@ -270,7 +271,8 @@ int trace_show(const struct trace_options *o, const char *const *words)
     if (o->follow) {
         stop_on_signals();
     }
-    int status = show_all(&show, show.file->path);
+    snprintf(show.path, sizeof(show.path), "%s", show.file->path);
+    int status = show_all(&show);
     trace_file_close(show.file);
     trace_filter_free(show.filter);
     return status;

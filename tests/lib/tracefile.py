@@ -32,9 +32,9 @@ def blocks(data):
 def record(body):
     interface, high, low, captured, original = struct.unpack_from("=IIIII", body)
     data = body[20:20 + captured]
-    if original != captured or data[:17] != b"\x00\x0c\x00\x09vhostuser\x00\x00\x00\x00":
+    if original != captured or data[:20] != b"\x00\x0c\x00\x0cvhostuser" + bytes(7):
         raise Broken(f"not a record: {data[:20]}")
-    data = data[17:]
+    data = data[20:]
     version, kind, wire, flags, device, n_fds, life, _, number = struct.unpack_from("<BBBBHHIIQ",
                                                                                     data)
     if version != 1 or wire != interface:

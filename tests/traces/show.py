@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: MIT
+"""vushim trace show: lines, JSON, filters, files that grow, and files that are nothing of the kind."""
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import tracewriter as tw
+from tracetool import VUSHIM, error, sample, stage, trace
+
+
+def lines(path, *options):
+    return trace(0, "show", path, *options)[0].splitlines()
+
+
+def records(path, *options):
+    return [json.loads(line) for line in lines(path, "--json", *options)]
+
+
+def test_every_message():
+    """The trace with every message: each row has its line and its fields."""
+    path = sample()
+    found = records(path)
+    assert [r["number"] for r in found] == sorted(r["number"] for r in found)
+    shown = {(r["request"], r["reply"]) for r in found if r["kind"] == "message"}
+    for name in [*tw.FRONT_NUMBERS, *tw.BACK_NUMBERS]:
+        assert (name, False) in shown and (name, True) in shown, name
+    text = "\n".join(lines(path))
+    for name in tw.FRONT_NUMBERS:
+        assert f" {name}" in text, name
+    table = next(r for r in found if r["request"] == "SET_MEM_TABLE")
+    assert len(table["fields"]["regions"]) == table["fields"]["nregions"] == len(table["fds"])
+    config = next(r for r in found if r["request"] == "GET_CONFIG")
+    assert len(config["fields"]["bytes"]) == 2 * config["fields"]["size"]
+    assert found[-1]["kind"] == "gap" and found[-1]["lost"] == 7
+
+
+def changed():
+    t = tw.Trace()
+    t.note(tw.EVENT, "START", "device=net,csum=on")
+    ask = t.message(tw.FRONT, False, "GET_FEATURES")
+    t.message(tw.BACK, True, "GET_FEATURES")
+    t.message(tw.BACK, False, "GET_FEATURES", bytes([3, 0, 0, 0, 1, 0, 0, 0]), reply=True)
+    t.message(tw.FRONT, True, "GET_FEATURES", bytes([1, 0, 0, 0, 1, 0, 0, 0]), reply=True)
+    t.message(tw.BACK, True, "GET_QUEUE_NUM")
+    t.message(tw.BACK, False, "GET_QUEUE_NUM", bytes([4]) + bytes(7), reply=True)
+    t.gap(12)
+    t.note(tw.ENDING, "LEFT", "why")
+    return t, ask
+
+
+def test_lines_for_people():
+    """One line a message that passed, with what was changed; own ones; notes."""
+    t, ask = changed()
+    found = lines(stage("changed", t))
+    assert found[0].startswith("# vm7/net0, from 20")
+    assert " -> back" in found[2] and "front -> back " in found[2]
+    assert "back -> front" in found[3] and "changed: -guest_csum" in found[3], found[3]
+    assert f"us after {ask}]" in found[3]
+    assert "vushim -> back" in found[4] and "back -> vushim" in found[5]
+    assert "12 records lost here" in found[6] and "--- LEFT: why" in found[7]
+    assert len(found) == 8
+    assert len(lines(stage("changed", t), "--all")) == 10
+
+
+def test_json_of_a_change():
+    t, ask = changed()
+    r = next(r for r in records(stage("changed", t)) if r.get("origin") == "changed")
+    assert r["before"]["features"]["names"] == ["csum", "guest_csum", "version_1"], r
+    assert r["fields"]["features"] == {"value": "0x100000001", "names": ["csum", "version_1"]}
+    assert r["request_number"] == ask and r["latency_ns"] == 3000
+
+
+def test_filters():
+    t, _ = changed()
+    path = stage("changed", t)
+    assert len(records(path, "--filter", "request == GET_FEATURES")) == 4
+    assert len(records(path, "--filter", "reply && wire == back")) == 2
+    assert len(records(path, "--filter", "origin == changed")) == 1
+    assert len(lines(path, "--filter", "kind != message")) == 1 + 3
+    assert "column 10" in error("show", path, "--filter", "reply && ")
+
+
+def test_cut():
+    """Whatever is there of the last record: what stands before it is shown, and why it ends."""
+    t, _ = changed()
+    whole = len(records(stage("whole", t)))
+    for left in (1, 5, 40):
+        out, err = trace(0, "show", "--json", stage("cut", t.data[:-left]))
+        assert len(out.splitlines()) == whole - 1
+        assert "ends inside a record" in err and err.count("\n") == 1, err
+
+
+def test_damaged():
+    """Damage in the middle: what stands before it is shown, then one line that says where."""
+    t, _ = changed()
+    at = len(t.data) - 100
+    data = t.data[:at] + b"\xff" * 50 + t.data[at + 50:]
+    out, err = trace(2, "show", "--json", stage("damaged", data))
+    assert len(out.splitlines()) >= 5 and "at byte" in err and err.count("\n") == 1, err
+
+
+def test_foreign():
+    assert "not a pcapng file" in error("show", stage("text", b"#!/bin/sh\necho hello\n"))
+    assert "not a pcapng file" in error("show", stage("pcap", b"\xd4\xc3\xb2\xa1" + bytes(60)))
+    assert "is empty" in error("show", stage("empty", b""))
+    assert "No such file" in error("show", "/no/such/file")
+    assert "Is a directory" in error("show", "/tmp")
+    assert not lines(stage("others", tw.block(0x0A0D0D0A, tw.struct.pack(
+        "<IHHq", 0x1A2B3C4D, 1, 0, -1)) + tw.block(1, tw.struct.pack("<HHI", 1, 0, 0)) +
+        tw.block(6, tw.struct.pack("<IIIII", 0, 0, 0, 20, 20) + bytes(20))))
+
+
+def test_names_of_a_file_make_no_lines():
+    t = tw.Trace()
+    t.note(tw.EVENT, "A\nB", "c\x1b[31m\nd")
+    found = lines(stage("hostile", t))
+    assert len(found) == 2 and "\x1b" not in found[1], found
+
+
+def test_huge():
+    """A gigabyte through a pipe: at a steady size of memory."""
+    t = tw.Trace()
+    head = len(t.data)
+    for _ in range(40):
+        t.note(tw.EVENT, "NOISE", "x" * 4000)
+    part = t.data[head:]
+    block = tw.block(0x0BAD, bytes(8 << 20))
+    with open(os.devnull, "wb") as null:
+        p = subprocess.Popen([VUSHIM, "trace", "show", "-"], stdin=subprocess.PIPE, stdout=null)
+    p.stdin.write(t.data[:head])
+    for _ in range(128):
+        p.stdin.write(block)
+        p.stdin.write(part)
+    with open(f"/proc/{p.pid}/status", encoding="ascii") as status:
+        peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    p.stdin.close()
+    assert p.wait(60) == 0
+    limit = 200 << 10 if "asan" in VUSHIM else 20 << 10
+    assert peak < limit, f"{peak} kB"
+
+
+class Follower:
+    """vushim trace show --follow, and its lines."""
+
+    def __init__(self, path):
+        self.p = subprocess.Popen([VUSHIM, "trace", "show", "--json", "--follow", path],
+                                  stdout=subprocess.PIPE)
+        self.out = []
+        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.thread.start()
+
+    def read(self):
+        for line in self.p.stdout:
+            self.out.append(json.loads(line))
+
+    def wait(self, n):
+        end = time.monotonic() + 20
+        while len(self.out) < n:
+            assert time.monotonic() < end, f"{len(self.out)} records instead of {n}"
+            time.sleep(0.01)
+
+    def stop(self):
+        self.p.send_signal(signal.SIGTERM)
+        assert self.p.wait(20) == 0
+        self.thread.join()
+
+
+def test_follow():
+    """A file that grows, in pieces that end inside a record, and is rotated."""
+    t, _ = changed()
+    path = stage("live", b"")
+    follower = Follower(path)
+    with open(path, "ab", buffering=0) as f:
+        for at in range(0, len(t.data), 100):
+            f.write(t.data[at:at + 100])
+    n = len(records(stage("whole", t)))
+    follower.wait(n)
+    os.rename(path, path + ".1")
+    with open(path, "wb") as f:
+        f.write(t.data)
+    follower.wait(2 * n)
+    follower.stop()
+    assert len(follower.out) == 2 * n
