@@ -200,7 +200,9 @@ static bool take_text(const uint8_t **at, const uint8_t *end, char *to)
     memcpy(to, *at, len);
     to[len] = '\0';
     for (size_t i = 0; i < len; i++) { /* one line, whoever wrote it */
-        to[i] = (unsigned char)to[i] < 0x20 || to[i] == 0x7f ? '?' : to[i];
+        if ((unsigned char)to[i] < 0x20 || to[i] == 0x7f) {
+            to[i] = '?';
+        }
     }
     *at += len;
     return true;

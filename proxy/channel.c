@@ -88,6 +88,8 @@ static void channel_end(struct relay *r, struct side *side, enum ending ending, 
     if (closed && !d->closing) {
         log_debug(d->options.name, side->name, "%s %s [%s]", ending_rows[ending].text, detail,
                   ending_rows[ending].name);
+        trace_put_text(r->trace, TRACE_ENDING, relay_wire(r, side), ending_rows[ending].name,
+                       detail);
         relay_close(r);
         return;
     }
@@ -98,32 +100,6 @@ static void channel_refused(struct relay *r, const char *detail)
 {
     struct device *d = r->owner;
     d->wire.hooks->refused(r, detail);
-}
-
-static int channel_passing(struct relay *r, const struct message_row *row, struct msg *m)
-{
-    (void)r;
-    (void)row;
-    (void)m;
-    return 0;
-}
-
-static int channel_alone(struct relay *r, const struct message_row *row, struct msg *m,
-                         struct msg *ret_answer, bool *ret_has_answer)
-{
-    (void)r;
-    (void)row;
-    (void)m;
-    (void)ret_answer;
-    *ret_has_answer = false;
-    return 0;
-}
-
-/* vushim asks nothing on the channel. */
-static void channel_answered(struct relay *r, const struct msg *answer)
-{
-    (void)r;
-    (void)answer;
 }
 
 static void channel_drained(struct relay *r)
@@ -139,12 +115,10 @@ static void channel_slow(struct relay *r, const struct answer *answer, double se
     d->wire.hooks->slow(r, answer, seconds, replaced);
 }
 
+/* Nothing here is exchanged, answered alone, or asked by vushim itself. */
 const struct relay_hooks channel_hooks = {
     .end = channel_end,
     .refused = channel_refused,
-    .passing = channel_passing,
-    .alone = channel_alone,
-    .answered = channel_answered,
     .drained = channel_drained,
     .slow = channel_slow,
 };

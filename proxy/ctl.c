@@ -13,6 +13,7 @@
 /* Longest command, and most that may wait for a client that does not read. */
 #define IN_MOST 65536
 #define OUT_MOST 262144
+#define WHY_LEN 512
 
 struct ctl_client {
     struct ctl *ctl;
@@ -47,8 +48,10 @@ static const char *life_of(const struct device *d)
                          : "idle";
 }
 
-static json_t *query_version(struct device *d)
+static json_t *query_version(struct device *d, const json_t *arguments, char *why)
 {
+    (void)arguments;
+    (void)why;
     (void)d;
     return json_pack("{s:s, s:s}", "name", "vushim", "version", VUSHIM_VERSION);
 }
@@ -85,8 +88,10 @@ static json_t *text_json(const char *text)
     return value != NULL ? value : json_string("?");
 }
 
-static json_t *query_status(struct device *d)
+static json_t *query_status(struct device *d, const json_t *arguments, char *why)
 {
+    (void)arguments;
+    (void)why;
     char front[256];
     char back[256];
     endpoint_print(&d->options.front, front, sizeof(front));
@@ -99,8 +104,10 @@ static json_t *query_status(struct device *d)
                      "endings", endings_json(d));
 }
 
-static json_t *query_state(struct device *d)
+static json_t *query_state(struct device *d, const json_t *arguments, char *why)
 {
+    (void)arguments;
+    (void)why;
     char spec[INTERFACE_TEXT_LEN];
     char digest[INTERFACE_DIGEST_LEN];
     interface_canonical(&d->options.identity, spec, sizeof(spec));
@@ -113,12 +120,14 @@ static json_t *query_state(struct device *d)
 }
 
 /* A plain `host` device asks its back-end nothing, so there is nothing to tell. */
-static json_t *query_offer(struct device *d)
+static json_t *query_offer(struct device *d, const json_t *arguments, char *why)
 {
+    (void)arguments;
     char back[256];
     enum device_type device = d->options.interface.device;
     bool guessed = device == DEVICE_UNKNOWN;
     if (!d->greeted || interface_is_transparent(&d->options.interface)) {
+        snprintf(why, WHY_LEN, "no back-end is connected, or the device is not pinned");
         return NULL;
     }
     endpoint_print(&d->options.back, back, sizeof(back));
@@ -126,31 +135,89 @@ static json_t *query_offer(struct device *d)
     return json_of_offer(back, device, guessed, &d->greeting.offer);
 }
 
-static json_t *quit(struct device *d)
+static json_t *query_trace(struct device *d, const json_t *arguments, char *why)
 {
+    (void)arguments;
+    if (d->wire.trace == NULL) {
+        snprintf(why, WHY_LEN, "no trace is being written");
+        return NULL;
+    }
+    struct trace_status s = trace_status(d->wire.trace);
+    return json_pack("{s:o, s:s, s:I, s:I, s:I, s:s*}", "file", text_json(s.path), "writer", s.sink,
+                     "records", (json_int_t)s.records, "lost", (json_int_t)s.lost, "bytes",
+                     (json_int_t)s.bytes, "error", s.error != 0 ? strerror(-s.error) : NULL);
+}
+
+/* {"file": PATH, "max": BYTES, "files": N, "redact": BOOL, "lossless": BOOL}, all but the first with
+ * the defaults of vushim run. The file is opened here and now, so that the answer says whether. */
+static json_t *start_trace(struct device *d, const json_t *arguments, char *why)
+{
+    struct trace_options o = { .files = TRACE_FILES_DEFAULT };
+    json_int_t max = 0;
+    json_int_t files = TRACE_FILES_DEFAULT;
+    int redact = 0;
+    int lossless = 0;
+    json_error_t error;
+    if (json_unpack_ex((json_t *)arguments, &error, JSON_STRICT, "{s:s, s?I, s?I, s?b, s?b}",
+                       "file", &o.path, "max", &max, "files", &files, "redact", &redact, "lossless",
+                       &lossless) < 0) {
+        snprintf(why, WHY_LEN, "arguments: %s", arguments != NULL ? error.text : "file is missing");
+        return NULL;
+    }
+    if ((max != 0 && max < TRACE_MAX_LEAST) || files < 1 || files > TRACE_FILES_MOST) {
+        snprintf(why, WHY_LEN, "max must be at least %u bytes, files 1 to %u", TRACE_MAX_LEAST,
+                 TRACE_FILES_MOST);
+        return NULL;
+    }
+    o.max = (uint64_t)max;
+    o.files = (unsigned)files;
+    o.redact = redact != 0;
+    o.lossless = lossless != 0;
+    return device_trace_start(d, &o, why, WHY_LEN) == 0 ? json_object() : NULL;
+}
+
+static json_t *stop_trace(struct device *d, const json_t *arguments, char *why)
+{
+    (void)arguments;
+    if (!device_trace_stop(d)) {
+        snprintf(why, WHY_LEN, "no trace is being written");
+        return NULL;
+    }
+    return json_object();
+}
+
+static json_t *quit(struct device *d, const json_t *arguments, char *why)
+{
+    (void)arguments;
+    (void)why;
     ev_break(d->loop, EVBREAK_ALL);
     return json_object();
 }
 
-static json_t *query_commands(struct device *d);
+static json_t *query_commands(struct device *d, const json_t *arguments, char *why);
 
 static const struct ctl_command {
     const char *name;
-    json_t *(*run)(struct device *d); /* NULL: not now, for the reason beside it */
-    const char *not_now;
+    /* The value to return; NULL with a reason in `why` (WHY_LEN) for an error. */
+    json_t *(*run)(struct device *d, const json_t *arguments, char *why);
 } commands[] = {
-    { "query-version", query_version, "" },
-    { "query-commands", query_commands, "" },
-    { "query-status", query_status, "" },
-    { "query-state", query_state, "" },
-    { "query-offer", query_offer, "no back-end is connected, or the device is not pinned" },
-    { "quit", quit, "" },
+    { "query-version", query_version },
+    { "query-commands", query_commands },
+    { "query-status", query_status },
+    { "query-state", query_state },
+    { "query-offer", query_offer },
+    { "query-trace", query_trace },
+    { "trace-start", start_trace },
+    { "trace-stop", stop_trace },
+    { "quit", quit },
 };
 
-static json_t *query_commands(struct device *d)
+static json_t *query_commands(struct device *d, const json_t *arguments, char *why)
 {
     json_t *list = json_array();
     (void)d;
+    (void)arguments;
+    (void)why;
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
         json_array_append_new(list, json_pack("{s:s}", "name", commands[i].name));
     }
@@ -224,8 +291,9 @@ static json_t *error_json(const char *class, const char *desc)
     return json_pack("{s:{s:s, s:s}}", "error", "class", class, "desc", desc);
 }
 
-static json_t *execute(struct ctl_client *client, const char *name)
+static json_t *execute(struct ctl_client *client, const char *name, const json_t *arguments)
 {
+    char why[WHY_LEN] = "";
     if (strcmp(name, "qmp_capabilities") == 0) {
         client->negotiated = true;
         return json_pack("{s:{}}", "return");
@@ -237,9 +305,9 @@ static json_t *execute(struct ctl_client *client, const char *name)
         if (!client->negotiated) {
             return error_json("CommandNotFound", "execute qmp_capabilities first");
         }
-        json_t *value = commands[i].run(client->ctl->device);
+        json_t *value = commands[i].run(client->ctl->device, arguments, why);
         return value != NULL ? json_pack("{s:o}", "return", value)
-                             : error_json("GenericError", commands[i].not_now);
+                             : error_json("GenericError", why);
     }
     return error_json("CommandNotFound", "no such command (see query-commands)");
 }
@@ -248,7 +316,7 @@ static bool answer(struct ctl_client *client, const json_t *request)
 {
     const char *name = json_string_value(json_object_get(request, "execute"));
     json_t *id = json_object_get(request, "id");
-    json_t *reply = name != NULL ? execute(client, name)
+    json_t *reply = name != NULL ? execute(client, name, json_object_get(request, "arguments"))
                                  : error_json("GenericError", "not a command: no \"execute\"");
     if (id != NULL) {
         json_object_set(reply, "id", id);
@@ -335,15 +403,10 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int events)
 static json_t *event_json(const struct device *d, enum event event, const char *side,
                           enum ending ending, const char *detail)
 {
-    static const char *const names[] = {
-#define EVENT(name, text) [EVENT_##name] = #name,
-#include "events.def"
-#undef EVENT
-    };
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    return json_pack("{s:s, s:{s:s, s:s, s:s*, s:s*}, s:{s:I, s:I}}", "event", names[event], "data",
-                     "device", d->options.name, "side", side, "ending",
+    return json_pack("{s:s, s:{s:s, s:s, s:s*, s:s*}, s:{s:I, s:I}}", "event", event_name(event),
+                     "data", "device", d->options.name, "side", side, "ending",
                      ending < N_ENDINGS ? ending_rows[ending].name : NULL, "detail",
                      detail[0] != '\0' ? detail : NULL, "timestamp", "seconds",
                      (json_int_t)now.tv_sec, "microseconds", (json_int_t)(now.tv_nsec / 1000));

@@ -40,7 +40,72 @@ static bool is_single(const struct device *d)
     return d->options.front.kind == ENDPOINT_FD || d->options.back.kind == ENDPOINT_FD;
 }
 
+/* ---- traces ---- */
+
+static enum trace_wire wire_of_side(const struct device *d, const struct side *s)
+{
+    bool channel = s == &d->channel.requester || s == &d->channel.responder;
+    return relay_wire(channel ? &d->channel : &d->wire, s);
+}
+
+static void trace_context(struct device *d)
+{
+    enum device_type device = d->options.interface.device;
+    if (device == DEVICE_UNKNOWN && d->greeted) {
+        device = offer_guess_device(&d->greeting.offer);
+    }
+    trace_of(d->wire.trace, device, d->n_lives);
+}
+
+/* Reading was paused for it. */
+static void on_trace_room(void *owner)
+{
+    struct device *d = owner;
+    relay_update(&d->wire);
+    relay_update(&d->channel);
+}
+
+int device_trace_start(struct device *d, const struct trace_options *options, char *why,
+                       size_t why_len)
+{
+    char spec[INTERFACE_TEXT_LEN];
+    if (d->wire.trace != NULL) {
+        snprintf(why, why_len, "a trace is being written already: %s",
+                 trace_status(d->wire.trace).path);
+        return -EBUSY;
+    }
+    struct trace *t =
+        trace_start(d->loop, options, d->options.name, on_trace_room, d, why, why_len);
+    if (t == NULL) {
+        return -EIO;
+    }
+    d->wire.trace = d->channel.trace = t;
+    trace_context(d);
+    interface_canonical(&d->options.identity, spec, sizeof(spec));
+    trace_put_text(t, TRACE_EVENT, TRACE_FRONT, "START", spec);
+    return 0;
+}
+
+bool device_trace_stop(struct device *d)
+{
+    struct trace *t = d->wire.trace;
+    d->wire.trace = d->channel.trace = NULL;
+    trace_stop(t);
+    on_trace_room(d);
+    return t != NULL;
+}
+
 /* ---- events ---- */
+
+const char *event_name(enum event event)
+{
+    static const char *const names[] = {
+#define EVENT(name, text) [EVENT_##name] = #name,
+#include "events.def"
+#undef EVENT
+    };
+    return names[event];
+}
 
 void device_listen(struct device *d, device_event_fn *event, void *owner)
 {
@@ -51,6 +116,10 @@ void device_listen(struct device *d, device_event_fn *event, void *owner)
 void device_tell(struct device *d, enum event event, const struct side *side, enum ending ending,
                  const char *detail)
 {
+    if (ending == N_ENDINGS) { /* endings have records of their own */
+        trace_put_text(d->wire.trace, TRACE_EVENT, wire_of_side(d, side), event_name(event),
+                       detail);
+    }
     if (d->event != NULL) {
         d->event(d->event_owner, d, event, side != NULL ? side->name : "", ending, detail);
     }
@@ -106,6 +175,8 @@ static void forget(struct device *d)
     d->asking = d->greeted = d->closing = d->alone = false;
     forget_telling(d);
     record_clear(&d->record);
+    d->n_lives++;
+    trace_context(d);
 }
 
 static void on_pause_over(struct ev_loop *loop, ev_timer *w, int events)
@@ -186,6 +257,8 @@ static void lose_newcomer(struct device *d)
 void device_end(struct device *d, struct side *side, enum ending ending, const char *detail)
 {
     log_ending(d, side, ending, detail);
+    trace_put_text(d->wire.trace, TRACE_ENDING, wire_of_side(d, side), ending_rows[ending].name,
+                   detail);
     tell_ending(d, side, ending, detail);
     if (d->alone && !d->closing && side == &d->wire.responder) {
         lose_newcomer(d);
@@ -235,6 +308,7 @@ static void begin_relay(struct device *d)
     unsigned long suppressed;
     ev_timer_stop(d->loop, &d->patience);
     d->life_began = monotonic_s();
+    trace_context(d);
     /* The guest that was expected has come. What a later back-end must do is what it uses by then. */
     d->options.expects = false;
     relay_open(&d->wire, &w, &d->record);
@@ -310,6 +384,8 @@ static void turn_away(struct device *d, const struct side *place, int fd, enum e
 {
     struct side newcomer = { .name = place->name };
     log_ending(d, &newcomer, ending, "");
+    trace_put_text(d->wire.trace, TRACE_ENDING, wire_of_side(d, place), ending_rows[ending].name,
+                   "");
     close(fd);
 }
 
@@ -410,6 +486,7 @@ static void wire_refused(struct relay *r, const char *detail)
     struct device *d = r->owner;
     unsigned long suppressed;
     d->endings[ENDING_REFUSED]++;
+    trace_put_text(d->wire.trace, TRACE_REFUSED, wire_of_side(d, &r->requester), "REFUSED", detail);
     device_tell(d, EVENT_REFUSED, &r->requester, ENDING_REFUSED, detail);
     if (log_limit_pass(&d->limits[ENDING_REFUSED], monotonic_s(), &suppressed)) {
         log_warn(d->options.name, r->requester.name, "was refused a message: %s [REFUSED]", detail);
@@ -480,6 +557,7 @@ static void init(struct device *d, struct ev_loop *loop, const struct device_opt
     memset(&d->slowness, 0, sizeof(d->slowness));
     memset(d->limits, 0, sizeof(d->limits));
     memset(d->endings, 0, sizeof(d->endings));
+    d->n_lives = 0;
     ev_timer_init(&d->patience, on_patience_over, 0, 0);
     ev_timer_init(&d->linger, on_linger_over, 0, 0);
     ev_timer_init(&d->pause, on_pause_over, 0, 0);
@@ -506,7 +584,12 @@ int device_start(struct device *d, struct ev_loop *loop, const struct device_opt
                  device_finished_fn *finished, char *why, size_t why_len)
 {
     init(d, loop, options, finished);
-    int err = start_listening(&options->front, &d->front_listener, why, why_len);
+    int err =
+        options->trace.path != NULL ? device_trace_start(d, &options->trace, why, why_len) : 0;
+    if (err < 0) {
+        return err;
+    }
+    err = start_listening(&options->front, &d->front_listener, why, why_len);
     if (err == 0) {
         err = start_listening(&options->back, &d->back_listener, why, why_len);
     }
@@ -535,4 +618,5 @@ void device_stop(struct device *d)
     d->next_back = close_keep_errno(d->next_back);
     listener_stop(&d->front_listener);
     listener_stop(&d->back_listener);
+    device_trace_stop(d);
 }

@@ -40,6 +40,7 @@ struct device_options {
     double wait;                  /* seconds a front-end waits for a back-end; < 0: for ever */
     double slow_after;            /* see relay.h */
     double channel_answer_within; /* see relay.h, for the back-end channel */
+    struct trace_options trace;   /* from the start; path NULL: none */
 };
 
 enum event {
@@ -48,6 +49,8 @@ enum event {
 #undef EVENT
     N_EVENTS
 };
+
+const char *event_name(enum event event);
 
 struct device;
 /* Something has happened; `side` and `detail` may be "", `ending` is N_ENDINGS where none belongs to it. */
@@ -82,6 +85,7 @@ struct device {
     ev_timer pause;    /* between lives that end at once */
     double life_began; /* monotonic_s() */
     double pause_s;
+    uint32_t n_lives;
     struct log_limit arrivals, slowness;
     struct log_limit limits[N_ENDINGS];
     unsigned long endings[N_ENDINGS];
@@ -98,6 +102,12 @@ int device_start(struct device *d, struct ev_loop *loop, const struct device_opt
 void device_listen(struct device *d, device_event_fn *event, void *owner);
 /* Closes everything. */
 void device_stop(struct device *d);
+
+/* Writes a trace from now on. 0, or -errno with a reason in `why`. */
+int device_trace_start(struct device *d, const struct trace_options *options, char *why,
+                       size_t why_len);
+/* False when none was being written. */
+bool device_trace_stop(struct device *d);
 
 /* ---- for the device's other parts ---- */
 

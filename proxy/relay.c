@@ -74,6 +74,24 @@ static void end_by_check(struct relay *r, struct side *s, const struct msg *m,
     end(r, s, ending_of_check(fault->result), detail);
 }
 
+/* ---- stations that both directions share ---- */
+
+enum trace_wire relay_wire(const struct relay *r, const struct side *s)
+{
+    static const enum trace_wire wires[][2] = {
+        [SPACE_FRONT] = { TRACE_FRONT, TRACE_BACK },
+        [SPACE_BACK] = { TRACE_BACK_CHANNEL, TRACE_FRONT_CHANNEL },
+    };
+    return wires[r->space][s == &r->responder];
+}
+
+/* The last station of every message that leaves. */
+static int send_out(struct relay *r, struct side *s, struct msg *m)
+{
+    trace_put_message(r->trace, relay_wire(r, s), true, m);
+    return side_send(s, m);
+}
+
 /* ---- what comes too late ---- */
 
 static void watch_lateness(struct relay *r)
@@ -144,7 +162,7 @@ static void send_our_answers(struct relay *r)
         int err = msg_make(due->request, WIRE_REPLY, &failure, sizeof(failure), &m);
         answers_remove(&r->answers, due);
         if (err == 0) {
-            err = side_send(&r->requester, &m);
+            err = send_out(r, &r->requester, &m);
         }
         if (err < 0) {
             end_by_frame(r, &r->requester, err);
@@ -230,10 +248,10 @@ static void pass_request(struct relay *r, const struct message_row *row, struct 
         if (r->space == SPACE_FRONT) {
             record_request(r->record, row, m);
         }
-        err = r->hooks->passing(r, row, m);
+        err = r->hooks->passing != NULL ? r->hooks->passing(r, row, m) : 0;
     }
     if (err == 0) {
-        err = side_send(&r->responder, m);
+        err = send_out(r, &r->responder, m);
     }
     if (err < 0) {
         end_by_frame(r, &r->responder, err);
@@ -315,7 +333,7 @@ static void pass_answer(struct relay *r, const struct answer *to, struct msg *m)
     if (!r->rewrite.transparent) {
         log_message(r, &r->requester, "is told: ", m);
     }
-    int err = side_send(&r->requester, m);
+    int err = send_out(r, &r->requester, m);
     if (err < 0) {
         end_by_frame(r, &r->requester, err);
     }
@@ -360,6 +378,7 @@ static bool take_one(struct relay *r, struct side *s)
         end_by_frame(r, s, result);
         return false;
     }
+    trace_put_message(r->trace, relay_wire(r, s), false, &m);
     if (s == &r->requester) {
         take_request(r, &m);
     } else {
@@ -434,11 +453,14 @@ int relay_ask(struct relay *r, struct msg *m, bool has_answer)
                                                    .since = monotonic_s() });
         watch_lateness(r);
     }
-    return side_send(&r->responder, m);
+    return send_out(r, &r->responder, m);
 }
 
 static bool may_read_requester(const struct relay *r)
 {
+    if (trace_is_full(r->trace)) {
+        return false;
+    }
     if (r->alone) {
         return !r->alone_waits && side_has_room(&r->requester);
     }
@@ -447,6 +469,9 @@ static bool may_read_requester(const struct relay *r)
 
 static bool may_read_responder(const struct relay *r)
 {
+    if (trace_is_full(r->trace)) {
+        return false;
+    }
     return !side_is_open(&r->requester) || side_has_room(&r->requester);
 }
 

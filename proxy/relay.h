@@ -9,6 +9,7 @@
 #include "endings.h"
 #include "rewrite.h"
 #include "side.h"
+#include "trace.h"
 
 struct relay;
 
@@ -20,12 +21,13 @@ struct relay_hooks {
     /* A request was refused and the connection stays. */
     void (*refused)(struct relay *r, const char *detail);
     /* A request of the requester is about to be passed on: the device may exchange descriptors.
-     * 0, or -errno to drop the connection. */
+     * 0, or -errno to drop the connection. May be NULL: it exchanges none. */
     int (*passing)(struct relay *r, const struct message_row *row, struct msg *m);
-    /* The answer to a question of relay_ask(). */
+    /* The answer to a question of relay_ask(); may be NULL where none with an answer is asked. */
     void (*answered)(struct relay *r, const struct msg *answer);
     /* The same while there is no responder (relay.alone): it is the device's to keep and to answer.
-     * The answer, if there is one, goes through the policy like a back-end's. 0 or -errno. */
+     * The answer, if there is one, goes through the policy like a back-end's. 0 or -errno. May be
+     * NULL where `alone` is never set. */
     int (*alone)(struct relay *r, const struct message_row *row, struct msg *m,
                  struct msg *ret_answer, bool *ret_has_answer);
     /* A side has taken what was in hand: there is room again. */
@@ -46,6 +48,7 @@ struct relay {
     struct answers answers;
     struct rewrite rewrite;
     struct record *record;
+    struct trace *trace; /* the device's; NULL: none */
     const struct relay_hooks *hooks;
     void *owner;
     double slow_after;    /* seconds until a late answer is said, 0: never */
@@ -67,6 +70,8 @@ void relay_update(struct relay *r);
 void relay_drain(struct relay *r, struct side *from);
 /* Stops reading for good; what is in hand may still be sent. */
 void relay_stop_reading(struct relay *r);
+/* Which end of which socket a side of this relay is, for traces. */
+enum trace_wire relay_wire(const struct relay *r, const struct side *s);
 /* A whole message is still on its way out. */
 bool relay_is_sending(const struct relay *r);
 void relay_close(struct relay *r);

@@ -50,6 +50,7 @@ int run(const struct device_options *options, const struct endpoint *control)
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a trace that reaches ulimit -f is an error like a full disk */
     ev_signal_init(&terminate, on_signal, SIGTERM);
     ev_signal_init(&interrupt, on_signal, SIGINT);
     ev_signal_start(loop, &terminate);

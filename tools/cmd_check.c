@@ -134,13 +134,10 @@ int cmd_check(const struct command *command, int argc, char **argv)
         { "profile-dir", "DIR", "folder with families, looked at first", OPTION_TEXT, false, &dir },
         { "json", NULL, "as JSON", OPTION_FLAG, false, &json },
     };
-    switch (options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, &spec, 1, &n_words)) {
-    case OPTIONS_HELP:
-        return 0;
-    case OPTIONS_BAD:
-        return 2;
-    case OPTIONS_OK:
-        break;
+    enum options_result parsed =
+        options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, &spec, 1, &n_words);
+    if (parsed != OPTIONS_OK) {
+        return parsed;
     }
     if (n_words == 0 || offer_text == NULL) {
         return usage_error("check: say what and where: vushim check SPEC --offer OFFER");

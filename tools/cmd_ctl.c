@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,6 +7,7 @@
 #include "commands.h"
 #include "ctl_client.h"
 #include "show.h"
+#include "trace_options.h"
 
 static bool is_plain(const char *word)
 {
@@ -52,39 +54,68 @@ static int print_answer(const char *path, const char *word, const json_t *answer
     return 0;
 }
 
+/* What a word of the command line asks for. `n` is how many words go with it. */
+static const struct {
+    const char *word, *next; /* next: a second word, or NULL */
+    size_t n;
+    const char *execute;
+} words[] = {
+    { "status", NULL, 1, "query-status" },  { "state", NULL, 1, "query-state" },
+    { "offer", NULL, 1, "query-offer" },    { "trace", NULL, 1, "query-trace" },
+    { "trace", "start", 3, "trace-start" }, { "trace", "stop", 2, "trace-stop" },
+};
+
+static const char *execute_of(const char *const *given, size_t n)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+        if (n == words[i].n && strcmp(given[0], words[i].word) == 0 &&
+            (words[i].next == NULL || strcmp(given[1], words[i].next) == 0)) {
+            return words[i].execute;
+        }
+    }
+    return n == 1 && is_plain(given[0]) ? given[0] : NULL;
+}
+
+/* The file is opened by the other process, in another folder. */
+static json_t *trace_arguments(const char *file, const struct trace_options *o)
+{
+    char path[2 * PATH_MAX];
+    char here[PATH_MAX] = "";
+    if (file[0] != '/' && getcwd(here, sizeof(here)) == NULL) {
+        here[0] = '\0';
+    }
+    snprintf(path, sizeof(path), "%s%s%s", here, here[0] != '\0' ? "/" : "", file);
+    return json_pack("{s:s, s:I, s:I, s:b, s:b}", "file", path, "max", (json_int_t)o->max, "files",
+                     (json_int_t)o->files, "redact", o->redact, "lossless", o->lossless);
+}
+
 int cmd_ctl(const struct command *command, int argc, char **argv)
 {
-    static const struct {
-        const char *word;
-        const char *execute;
-    } words[] = { { "status", "query-status" },
-                  { "state", "query-state" },
-                  { "offer", "query-offer" } };
     bool json = false;
-    const char *given[2];
+    struct trace_options trace = { .files = TRACE_FILES_DEFAULT };
+    const char *given[4];
     size_t n = 0;
     const struct option_row rows[] = {
         { "json", NULL, "as JSON", OPTION_FLAG, false, &json },
+        TRACE_OPTION_ROWS(&trace),
     };
-    switch (options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, given, 2, &n)) {
-    case OPTIONS_HELP:
-        return 0;
-    case OPTIONS_BAD:
-        return 2;
-    case OPTIONS_OK:
-        break;
+    enum options_result parsed =
+        options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, given, ARRAY_SIZE(given), &n);
+    if (parsed != OPTIONS_OK) {
+        return parsed;
     }
-    if (n != 2) {
+    if (n < 2) {
         return usage_error("ctl: say where and what: vushim ctl PATH status");
     }
-    const char *execute = given[1];
-    for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
-        execute = strcmp(given[1], words[i].word) == 0 ? words[i].execute : execute;
-    }
-    if (!is_plain(execute)) {
+    const char *execute = execute_of(given + 1, n - 1);
+    if (execute == NULL) {
         return usage_error("ctl: %s: not a command", given[1]);
     }
-    json_t *answer = ctl_ask("ctl", given[0], execute);
+    if (!trace_options_valid("ctl", &trace)) {
+        return 2;
+    }
+    json_t *arguments = n == 4 ? trace_arguments(given[3], &trace) : NULL;
+    json_t *answer = ctl_ask_with("ctl", given[0], execute, arguments);
     int status = answer != NULL ? print_answer(given[0], given[1], answer, json) : 2;
     json_decref(answer);
     return status;

@@ -91,13 +91,10 @@ int cmd_probe(const struct command *command, int argc, char **argv)
           false, &timeout },
         { "json", NULL, "as JSON", OPTION_FLAG, false, &json },
     };
-    switch (options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, &word, 1, &n_words)) {
-    case OPTIONS_HELP:
-        return 0;
-    case OPTIONS_BAD:
-        return 2;
-    case OPTIONS_OK:
-        break;
+    enum options_result parsed =
+        options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, &word, 1, &n_words);
+    if (parsed != OPTIONS_OK) {
+        return parsed;
     }
     if (n_words == 0) {
         return usage_error("probe: say which back-end: vushim probe PATH");

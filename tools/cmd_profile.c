@@ -176,14 +176,10 @@ int cmd_profile(const struct command *command, int argc, char **argv)
           OPTION_TEXT, false, &o.family },
         { "json", NULL, "as JSON", OPTION_FLAG, false, &o.json },
     };
-    switch (
-        options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, words, ARRAY_SIZE(words), &n)) {
-    case OPTIONS_HELP:
-        return 0;
-    case OPTIONS_BAD:
-        return 2;
-    case OPTIONS_OK:
-        break;
+    enum options_result parsed =
+        options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, words, ARRAY_SIZE(words), &n);
+    if (parsed != OPTIONS_OK) {
+        return parsed;
     }
     for (size_t i = 0; i < ARRAY_SIZE(verbs) && n > 0; i++) {
         if (strcmp(words[0], verbs[i].name) != 0) {

@@ -7,6 +7,7 @@
 #include "detached.h"
 #include "profiles.h"
 #include "run.h"
+#include "trace_options.h"
 
 #define WAIT_S 10.0
 #define SLOW_AFTER_S 5.0
@@ -99,6 +100,9 @@ static enum options_result parse_arguments(const struct command *command, int ar
           "answer a back-end's own request with a failure when the front-end has not (default 0: "
           "never)",
           OPTION_SECONDS, false, &o->channel_answer_within },
+        { "trace", "FILE", "write a protocol trace (pcapng; see vushim trace)", OPTION_TEXT, false,
+          &o->trace.path },
+        TRACE_OPTION_ROWS(&o->trace),
         { "log-level", "LEVEL", "error, warn, info (default) or debug (every message)", OPTION_TEXT,
           false, &a->level },
         { "json", NULL, "log as JSON, one object a line", OPTION_FLAG, false, &a->json },
@@ -144,6 +148,9 @@ static bool resolve(struct arguments *a, struct device_options *o)
     if (o->name == NULL) {
         o->name = default_name(&o->front, a->name, sizeof(a->name));
     }
+    if (!trace_options_valid("run", &o->trace)) {
+        return false;
+    }
     o->profile = a->profile;
     o->expects = a->expect != NULL;
     return spec_from_option("run", a->profile, a->dir, &o->interface) &&
@@ -153,16 +160,14 @@ static bool resolve(struct arguments *a, struct device_options *o)
 
 int cmd_run(const struct command *command, int argc, char **argv)
 {
-    struct device_options options = { .wait = WAIT_S, .slow_after = SLOW_AFTER_S };
+    struct device_options options = { .wait = WAIT_S,
+                                      .slow_after = SLOW_AFTER_S,
+                                      .trace = { .files = TRACE_FILES_DEFAULT } };
     struct arguments a = { .profile = "host", .level = "info", .start = "attached" };
     enum log_level most;
-    switch (parse_arguments(command, argc, argv, &a, &options)) {
-    case OPTIONS_HELP:
-        return 0;
-    case OPTIONS_BAD:
-        return 2;
-    case OPTIONS_OK:
-        break;
+    enum options_result parsed = parse_arguments(command, argc, argv, &a, &options);
+    if (parsed != OPTIONS_OK) {
+        return parsed;
     }
     if (!log_level_of_name(a.level, &most)) {
         return usage_error("run: --log-level %s: no such level (error, warn, info, debug)",

@@ -106,13 +106,10 @@ int cmd_versions(const struct command *command, int argc, char **argv)
         { "profile-dir", "DIR", "folder with families, looked at first", OPTION_TEXT, false, &dir },
         { "json", NULL, "as JSON", OPTION_FLAG, false, &json },
     };
-    switch (options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, NULL, 0, &n_words)) {
-    case OPTIONS_HELP:
-        return 0;
-    case OPTIONS_BAD:
-        return 2;
-    case OPTIONS_OK:
-        break;
+    enum options_result parsed =
+        options_parse(command, rows, ARRAY_SIZE(rows), argc, argv, NULL, 0, &n_words);
+    if (parsed != OPTIONS_OK) {
+        return parsed;
     }
     if (offer_text != NULL) {
         if (!offer_from_option("versions", offer_text, &offer, &listing.device)) {

@@ -44,11 +44,15 @@ static json_t *hear(struct conversation *c)
 }
 
 /* The answer to a command (a new reference), or NULL. Events in between are passed over. */
-static json_t *ask(struct conversation *c, const char *command)
+static json_t *ask(struct conversation *c, const char *command, json_t *arguments)
 {
-    char line[256];
-    int n = snprintf(line, sizeof(line), "{\"execute\": \"%s\"}\r\n", command);
-    if (send(c->fd, line, (size_t)n, MSG_NOSIGNAL) != n) {
+    json_t *request = json_pack("{s:s, s:O*}", "execute", command, "arguments", arguments);
+    char *line = request != NULL ? json_dumps(request, JSON_COMPACT) : NULL;
+    ssize_t len = line != NULL ? (ssize_t)strlen(line) : -1;
+    bool sent = line != NULL && send(c->fd, line, (size_t)len, MSG_NOSIGNAL) == len;
+    json_decref(request);
+    free(line);
+    if (!sent) {
         return NULL;
     }
     json_t *value = hear(c);
@@ -77,7 +81,7 @@ static bool begin(struct conversation *c, const char *command, const char *path)
     }
     json_t *greeting = hear(c);
     json_t *ready = greeting != NULL && json_object_get(greeting, "QMP") != NULL
-                        ? ask(c, "qmp_capabilities")
+                        ? ask(c, "qmp_capabilities", NULL)
                         : NULL;
     bool ok = ready != NULL && json_object_get(ready, "return") != NULL;
     json_decref(greeting);
@@ -90,15 +94,21 @@ static bool begin(struct conversation *c, const char *command, const char *path)
 
 json_t *ctl_ask(const char *command, const char *path, const char *execute)
 {
+    return ctl_ask_with(command, path, execute, NULL);
+}
+
+json_t *ctl_ask_with(const char *command, const char *path, const char *execute, json_t *arguments)
+{
     static struct conversation conversation;
     json_t *answer = NULL;
     conversation = (struct conversation){ .fd = -1 };
     if (begin(&conversation, command, path)) {
-        answer = ask(&conversation, execute);
+        answer = ask(&conversation, execute, arguments);
         if (answer == NULL) {
             usage_error("%s: %s: no answer", command, path);
         }
     }
+    json_decref(arguments);
     close_keep_errno(conversation.fd);
     return answer;
 }

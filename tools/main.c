@@ -39,6 +39,8 @@ static const char ctl_notes[] =
     "state   what the guest has negotiated: save it with --json for run --expect and check "
     "--state\n"
     "offer   what the connected back-end offers, as vushim probe shows it\n"
+    "trace start FILE, trace stop, trace    a protocol trace: begins it, ends it, says how it "
+    "goes\n"
     "quit    ends it\n"
     "Any other word is sent as a command of the QMP wire format (query-commands lists them).";
 
@@ -71,10 +73,10 @@ static const struct command commands[] = {
       cmd_check },
     { "profile", "show SPEC | diff SPEC SPEC | capture OFFER | baseline OFFER... | lint FILE",
       "Shows, compares, makes and checks interfaces.", spec_notes, cmd_profile },
-    { "trace", "show FILE | diagram FILE | diff A B", "Reads protocol traces.", trace_notes,
-      cmd_trace },
-    { "ctl", "PATH status|state|offer|quit", "Asks a running vushim at its control socket.",
-      ctl_notes, cmd_ctl },
+    { "trace", "show FILE | diagram FILE | diff A B | replay FILE --back EP",
+      "Reads protocol traces.", trace_notes, cmd_trace },
+    { "ctl", "PATH status|state|offer|quit|trace start FILE|trace stop",
+      "Asks a running vushim at its control socket.", ctl_notes, cmd_ctl },
     { "help", "[COMMAND|spec]", "Shows this list, or the help of a command.", NULL, cmd_help },
 };
 

@@ -2,8 +2,10 @@
 #include "options.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +71,35 @@ static bool set_seconds(const struct option_row *row, const char *value)
     return true;
 }
 
+/* Digits and one of K, M, G, T. */
+static bool set_size(const struct option_row *row, const char *value)
+{
+    static const char units[] = "KMGT";
+    char *end = NULL;
+    errno = 0;
+    unsigned long long n = strtoull(value, &end, 10);
+    const char *unit = *end != '\0' ? strchr(units, *end & ~0x20) : NULL;
+    unsigned shift = unit != NULL ? 10 * (unsigned)(unit - units + 1) : 0;
+    bool ends = *end == '\0' || (unit != NULL && end[1] == '\0');
+    if (errno != 0 || value[0] < '0' || value[0] > '9' || !ends || n > UINT64_MAX >> shift) {
+        return false;
+    }
+    *(uint64_t *)row->to = (uint64_t)n << shift;
+    return true;
+}
+
+static bool set_count(const struct option_row *row, const char *value)
+{
+    char *end = NULL;
+    errno = 0;
+    unsigned long n = strtoul(value, &end, 10);
+    if (errno != 0 || value[0] < '0' || value[0] > '9' || *end != '\0' || n == 0 || n > UINT_MAX) {
+        return false;
+    }
+    *(unsigned *)row->to = (unsigned)n;
+    return true;
+}
+
 static bool set_option(const struct command *command, const struct option_row *row,
                        const char *value)
 {
@@ -78,6 +109,19 @@ static bool set_option(const struct command *command, const struct option_row *r
         return true;
     case OPTION_TEXT:
         *(const char **)row->to = value;
+        return true;
+    case OPTION_SIZE:
+        if (!set_size(row, value)) {
+            usage_error("%s: --%s %s: not a size (bytes, or a number with K, M, G)", command->name,
+                        row->name, value);
+            return false;
+        }
+        return true;
+    case OPTION_COUNT:
+        if (!set_count(row, value)) {
+            usage_error("%s: --%s %s: not a number from 1 on", command->name, row->name, value);
+            return false;
+        }
         return true;
     case OPTION_SECONDS:
         if (!set_seconds(row, value)) {

@@ -9,6 +9,8 @@
 enum option_kind {
     OPTION_TEXT,    /* to: const char * */
     OPTION_FLAG,    /* to: bool */
+    OPTION_SIZE,    /* to: uint64_t, bytes; 64M, 1G as QEMU writes them */
+    OPTION_COUNT,   /* to: unsigned, from 1 on */
     OPTION_SECONDS, /* to: double; "forever" is -1 where `forever` says so */
 };
 
@@ -30,11 +32,12 @@ struct command {
     int (*run)(const struct command *command, int argc, char **argv);
 };
 
-enum options_result { OPTIONS_OK, OPTIONS_HELP, OPTIONS_BAD };
+/* Those that end the command are its exit status. */
+enum options_result { OPTIONS_OK = -1, OPTIONS_HELP = 0, OPTIONS_BAD = 2 };
 
 /* Options and positional arguments may be mixed; "--" ends options. `ret_words` gets up to
- * `max_words` positional arguments. OPTIONS_HELP: help was printed, exit with 0. OPTIONS_BAD: one
- * line on stderr says what is wrong, exit with 2. */
+ * `max_words` positional arguments. OPTIONS_HELP: help was printed. OPTIONS_BAD: one line on stderr
+ * says what is wrong. */
 enum options_result options_parse(const struct command *command, const struct option_row *rows,
                                   size_t n_rows, int argc, char **argv, const char **ret_words,
                                   size_t max_words, size_t *ret_n_words);

@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "ctl_client.h"
 #include "options.h"
 
 static int64_t read_file(void *from, uint8_t *buf, size_t len)
@@ -18,6 +20,23 @@ static int64_t read_file(void *from, uint8_t *buf, size_t len)
     return n < 0 ? -errno : n;
 }
 
+/* Which file a running vushim writes. False after a line on stderr. */
+static bool ask_for_path(const char *verb, const char *control, char *buf, size_t len)
+{
+    char who[32];
+    snprintf(who, sizeof(who), "trace %s", verb);
+    json_t *answer = ctl_ask(who, control, "query-trace");
+    const char *path =
+        json_string_value(json_object_get(json_object_get(answer, "return"), "file"));
+    if (answer != NULL && path == NULL) {
+        usage_error("trace %s: ctl:%s: no trace is being written (vushim ctl %s trace start FILE)",
+                    verb, control, control);
+    }
+    snprintf(buf, len, "%s", path != NULL ? path : "");
+    json_decref(answer);
+    return path != NULL;
+}
+
 struct trace_file *trace_file_open(const char *verb, const char *path)
 {
     struct trace_file *f = calloc(1, sizeof(*f));
@@ -26,7 +45,12 @@ struct trace_file *trace_file_open(const char *verb, const char *path)
         return NULL;
     }
     f->verb = verb;
-    f->path = path;
+    snprintf(f->path, sizeof(f->path), "%s", path);
+    if (strncmp(path, "ctl:", 4) == 0 && !ask_for_path(verb, path + 4, f->path, sizeof(f->path))) {
+        free(f);
+        return NULL;
+    }
+    path = f->path;
     f->fd = strcmp(path, "-") == 0 ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
     if (f->fd < 0) {
         usage_error("trace %s: %s: %s", verb, path, strerror(errno));

@@ -6,14 +6,15 @@
 #include "traceformat.h"
 
 struct trace_file {
-    int fd;                  /* owned */
-    const char *verb, *path; /* borrowed, for messages */
+    int fd;           /* owned */
+    const char *verb; /* borrowed, for messages */
+    char path[4096];
     struct trace_reader reader;
 };
 
 enum trace_file_result { TRACE_FILE_RECORD, TRACE_FILE_END, TRACE_FILE_BAD };
 
-/* "-" is standard input. NULL after one line on stderr ("vushim: trace VERB: PATH: ..."). */
+/* "-" is standard input, "ctl:PATH" the file that the vushim with this control socket is writing. NULL after one line on stderr ("vushim: trace VERB: PATH: ..."). */
 struct trace_file *trace_file_open(const char *verb, const char *path);
 /* The next record. A file that ends inside a record is at its end (a line on stderr says so); BAD
  * after a line that says what is wrong and where. With `live` an end is not final: it returns END

@@ -1,32 +1,277 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ *
+ * A message that the shim passes on stands in two records; for people they are one line. So a record
+ * that came in is held until the next one is known. */
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include "cmd_trace.h"
 #include "print.h"
+#include "trace_change.h"
 #include "trace_file.h"
-#include "trace_story.h"
+#include "trace_filter.h"
+#include "trace_json.h"
+
+#define LINE_LEN 4096
+#define PATH_WIDTH 16
+/* How often a live file is looked at. */
+#define LOOK_NS 50000000
+
+struct show {
+    const struct trace_options *o;
+    struct trace_filter *filter; /* NULL: everything */
+    struct trace_file *file;     /* owned */
+    struct trace_story story;
+    struct trace_record record;
+    uint64_t begin_ns;
+    uint64_t n;               /* records so far */
+    bool holds;               /* `line` waits for what becomes of its message */
+    bool held_match;          /* the filter wants it */
+    struct trace_record held; /* only its head is used */
+    char line[LINE_LEN];
+};
+
+static volatile sig_atomic_t is_over;
+
+static void on_signal(int number)
+{
+    (void)number;
+    is_over = 1;
+}
+
+/* ---- lines for people ---- */
+
+static const char *peer_of(enum trace_wire wire)
+{
+    return wire == TRACE_FRONT || wire == TRACE_FRONT_CHANNEL ? "front" : "back";
+}
+
+/* "front -> back"; "=>" on the back-end channel. */
+static void print_line(const struct show *s, const struct trace_record *r, const char *from,
+                       const char *to, const char *line)
+{
+    char path[48];
+    uint64_t us = r->time_ns > s->begin_ns ? (r->time_ns - s->begin_ns) / 1000 : 0;
+    snprintf(path, sizeof(path), "%s %s %s", from, trace_space(r->wire) == SPACE_BACK ? "=>" : "->",
+             to);
+    printf("%6" PRIu64 " %4" PRIu64 ".%06" PRIu64 "  %-*s %s\n", r->number, us / 1000000,
+           us % 1000000, PATH_WIDTH, path, line);
+}
+
+static void describe(const struct trace_view *v, struct text *t)
+{
+    char message[LINE_LEN / 2];
+    struct msg m = trace_message(v->record);
+    message_print(trace_space(v->record->wire), v->device, &m, message, sizeof(message));
+    text_add(t, "%s", message);
+    for (size_t i = 0; i < v->record->n_fds; i++) {
+        const struct trace_fd *fd = &v->record->fds[i];
+        text_add(t, "%s%s %" PRIu64, i == 0 ? " (" : ", ", trace_fd_kind_name(fd->kind), fd->inode);
+        if (fd->size != 0) {
+            text_add(t, " of %#" PRIx64, fd->size);
+        }
+    }
+    text_add(t, "%s", v->record->n_fds > 0 ? ")" : "");
+    if (v->request_number != 0) {
+        text_add(t, "  [%" PRIu64 ".%" PRIu64 " us after %" PRIu64 "]", v->latency_ns / 1000,
+                 v->latency_ns / 100 % 10, v->request_number);
+    }
+}
+
+static void describe_change(const struct trace_view *v, struct text *t)
+{
+    struct trace_said said[2];
+    const struct trace_record *both[2] = { v->before, v->record };
+    for (size_t i = 0; i < 2; i++) {
+        said[i] = (struct trace_said){ .head = both[i]->head,
+                                       .body = (uint8_t *)both[i]->body,
+                                       .n_fds = both[i]->n_fds,
+                                       .fds_sum = both[i]->n_fds > 0 ? both[i]->fds[0].inode : 0 };
+    }
+    char words[LINE_LEN / 2];
+    struct text change = text_in(words, sizeof(words));
+    trace_change(trace_space(v->record->wire), v->device, &said[0], &said[1], CHANGE_ALL, &change);
+    text_add(t, "  changed: %s", words);
+}
+
+/* What came in and was not passed on stays with the shim. */
+static void release(struct show *s)
+{
+    if (s->holds && s->held_match) {
+        print_line(s, &s->held, peer_of(s->held.wire), "vushim", s->line);
+    }
+    s->holds = false;
+}
+
+static void show_note(struct show *s, const struct trace_record *r)
+{
+    char line[LINE_LEN];
+    char lost[64];
+    snprintf(lost, sizeof(lost), "%" PRIu64 " records lost here", r->lost);
+    snprintf(line, sizeof(line), "--- %s%s%s", r->kind == TRACE_GAP ? lost : r->name,
+             r->text[0] != '\0' ? ": " : "", r->text);
+    uint64_t us = r->time_ns > s->begin_ns ? (r->time_ns - s->begin_ns) / 1000 : 0;
+    bool has_side = r->kind == TRACE_ENDING || r->kind == TRACE_REFUSED;
+    printf("%6" PRIu64 " %4" PRIu64 ".%06" PRIu64 "  %-*s %s\n", r->number, us / 1000000,
+           us % 1000000, PATH_WIDTH, has_side ? trace_wire_name(r->wire) : "", line);
+}
+
+static void show_message(struct show *s, const struct trace_view *v, bool match)
+{
+    const struct trace_record *r = v->record;
+    const char *peer = peer_of(r->wire);
+    char line[LINE_LEN];
+    struct text t = text_in(line, sizeof(line));
+    describe(v, &t);
+    if (v->origin == ORIGIN_PEER && !s->o->all) {
+        release(s);
+        s->held = *r;
+        s->holds = true;
+        s->held_match = match;
+        memcpy(s->line, line, sizeof(line));
+        return;
+    }
+    bool joined = s->holds && (v->origin == ORIGIN_PASSED || v->origin == ORIGIN_CHANGED);
+    if (joined) {
+        match = match || s->held_match;
+        s->holds = false;
+    }
+    release(s);
+    if (v->origin == ORIGIN_CHANGED) {
+        describe_change(v, &t);
+    }
+    if (!match) {
+        return;
+    }
+    if (joined) { /* as it went; the times are those of its arrival */
+        print_line(s, &s->held, peer_of(s->held.wire), peer, line);
+    } else if (v->origin == ORIGIN_PEER) {
+        print_line(s, r, peer, "vushim", line);
+    } else {
+        print_line(s, r, "vushim", peer, line);
+    }
+}
+
+static void show_head(const struct show *s)
+{
+    char when[64];
+    time_t seconds = (time_t)(s->begin_ns / 1000000000);
+    struct tm tm;
+    if (s->o->json) {
+        return;
+    }
+    if (localtime_r(&seconds, &tm) != NULL && strftime(when, sizeof(when), "%F %T %z", &tm) > 0) {
+        printf("# %s, from %s\n", s->file->reader.device, when);
+    }
+}
+
+static void show_record(struct show *s)
+{
+    struct trace_view v = trace_story_next(&s->story, &s->record);
+    json_t *json = s->filter != NULL || s->o->json ? trace_json(&v) : NULL;
+    bool match = s->filter == NULL || (json != NULL && trace_filter_matches(s->filter, json));
+    if (s->n++ == 0) {
+        s->begin_ns = s->record.time_ns;
+        show_head(s);
+    }
+    if (s->o->json) {
+        char *text = match && json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+        if (text != NULL) {
+            puts(text);
+        }
+        free(text);
+    } else if (s->record.kind == TRACE_MESSAGE) {
+        show_message(s, &v, match);
+    } else {
+        release(s);
+        if (match) {
+            show_note(s, &s->record);
+        }
+    }
+    json_decref(json);
+}
+
+/* ---- files that grow ---- */
+
+/* The file of that name is another one by now, or was begun anew. */
+static bool has_turned(const struct show *s, const char *path)
+{
+    struct stat ours;
+    struct stat there;
+    return fstat(s->file->fd, &ours) == 0 && stat(path, &there) == 0 &&
+           (ours.st_ino != there.st_ino || ours.st_dev != there.st_dev ||
+            (uint64_t)ours.st_size < s->file->reader.offset);
+}
+
+/* True when there may be more. */
+static bool wait_for_more(struct show *s, const char *path)
+{
+    const struct timespec pause = { .tv_nsec = LOOK_NS };
+    bool turned = has_turned(s, path);
+    if (fflush(stdout) != 0) {
+        return false;
+    }
+    if (turned && s->file->reader.have == s->file->reader.used) {
+        trace_file_close(s->file);
+        s->file = trace_file_open("show", path);
+        return s->file != NULL;
+    }
+    nanosleep(&pause, NULL);
+    return !is_over;
+}
+
+static void stop_on_signals(void)
+{
+    struct sigaction action = { .sa_handler = on_signal };
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static int show_all(struct show *s, const char *path)
+{
+    for (;;) {
+        enum trace_file_result result = trace_file_next(s->file, s->o->follow, &s->record);
+        if (result == TRACE_FILE_RECORD) {
+            show_record(s);
+        } else if (result == TRACE_FILE_BAD) {
+            release(s);
+            return 2;
+        } else if (!s->o->follow || is_over) {
+            release(s);
+            return 0;
+        } else if (!wait_for_more(s, path)) {
+            release(s);
+            return s->file != NULL ? 0 : 2;
+        }
+    }
+}
 
 int trace_show(const struct trace_options *o, const char *const *words)
 {
-    static struct trace_story story;
-    static struct trace_record record;
-    struct trace_file *f = trace_file_open("show", words[0]);
-    enum trace_file_result result = TRACE_FILE_BAD;
-    (void)o;
-    trace_story_init(&story);
-    while (f != NULL && (result = trace_file_next(f, false, &record)) == TRACE_FILE_RECORD) {
-        struct trace_view v = trace_story_next(&story, &record);
-        char line[2048];
-        struct msg m = trace_message(&record);
-        if (record.kind == TRACE_MESSAGE) {
-            message_print(trace_space(record.wire), v.device, &m, line, sizeof(line));
-        } else {
-            snprintf(line, sizeof(line), "%s %s", record.name, record.text);
+    static struct show show;
+    char why[256];
+    show = (struct show){ .o = o };
+    if (o->filter != NULL) {
+        show.filter = trace_filter_parse(o->filter, why, sizeof(why));
+        if (show.filter == NULL) {
+            return usage_error("trace show: --filter: %s", why);
         }
-        printf("%" PRIu64 " %s %s %s\n", record.number, trace_wire_name(record.wire),
-               (record.flags & TRACE_SENT) != 0 ? "<" : ">", line);
     }
-    trace_file_close(f);
-    return result == TRACE_FILE_END ? 0 : 2;
+    trace_story_init(&show.story);
+    show.file = trace_file_open("show", words[0]);
+    if (show.file == NULL) {
+        trace_filter_free(show.filter);
+        return 2;
+    }
+    if (o->follow) {
+        stop_on_signals();
+    }
+    int status = show_all(&show, show.file->path);
+    trace_file_close(show.file);
+    trace_filter_free(show.filter);
+    return status;
 }

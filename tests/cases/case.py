@@ -11,9 +11,12 @@ import select
 import shutil
 import socket
 import struct
+import sys
 import tempfile
 from collections import namedtuple
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import tracefile        # noqa: E402
 import wire
 from peers import PATIENCE, Cutter, Failure, Message, Peer, check, until
 from shim import Shim, listening
@@ -30,12 +33,14 @@ EVERYTHING = Offer(bits(26, 30, 32, 33), bits(*range(24)) & ~bits(Proto.XEN_MMAP
 
 class Case:
     ENDINGS_LOGGED = 15
+    traced = False          # every vushim writes a trace, and each case ends with a look at it
 
     def __init__(self, name):
         self.name = name
         self.dir = tempfile.mkdtemp(prefix="vc.")
         self.shims = {}
         self.starts = 0
+        self.seen = []          # (wire, what its peer received) of all runs
         self.begin(None)
 
     def begin(self, seed):
@@ -108,6 +113,8 @@ class Case:
         arguments = ["--name", "dev0", "--profile", profile, *extra]
         for side, (_, spec, _) in self.ends.items():
             arguments += [f"--{side}", spec]
+        if self.traced and "--trace" not in extra:
+            arguments += ["--trace", self.path(f"all{number}.pcapng")]
         self.shim = Shim(arguments, passed, **options)
         for fd in passed:
             os.close(fd)
@@ -156,16 +163,32 @@ class Case:
     def end(self, side, name=None):
         """A connection with vushim on that side."""
         mode, _, where = self.ends[side]
-        if mode == "listen":
-            return self.add_peer(connect(where), name or side)
-        if mode == "connect":
-            return self.add_peer(accept(where), name or side)
-        return self.add_peer(where, name or side)
+        sock = connect(where) if mode == "listen" else \
+            accept(where) if mode == "connect" else where
+        peer = self.add_peer(sock, name or side)
+        peer.wire = side
+        return peer
 
     def add_peer(self, sock, name):
         peer = Peer(self, sock, name)
         self.peers.append(peer)
         return peer
+
+    def check_traces(self, peers):
+        """What a peer received is in a trace as sent to it, whole and in its order."""
+        sent = {}
+        for name in sorted(os.listdir(self.dir)):
+            if not name.startswith("all"):
+                continue
+            for r in tracefile.read(self.path(name)):
+                check(r.kind != "gap", f"{name}: {r.lost} records lost")
+                if r.kind == "message" and r.sent:
+                    sent.setdefault(r.wire, []).append((r.head[0], r.head[1], r.body, len(r.fds)))
+        for wire_name, received in peers:
+            left = iter(sent.get(wire_name, []))
+            for message in received:
+                check(message in left, f"the trace lacks m{message[0]} {message[2].hex()} with "
+                      f"{message[3]} descriptors on wire {wire_name}, or has it out of order")
 
     def front(self, name="F"):
         return self.end("front", name)
@@ -201,6 +224,7 @@ class Case:
         self.kept.remove(message.fds[0])
         ends = (self.add_peer(ours, "F channel"),
                 self.add_peer(socket.socket(fileno=message.fds[0]), "B channel"))
+        ends[0].wire, ends[1].wire = "front channel", "back channel"
         self.links.append(ends)
         return ends
 
@@ -308,6 +332,8 @@ class Case:
             flow(right, left)
         transcript = [(peer.name, [message.key() for message in peer.received])
                       for peer in self.peers]
+        self.seen += [(peer.wire, [(m.id, m.flags, m.payload, len(m.labels)) for m in peer.received])
+                      for peer in self.peers if peer.wire]
         self.clear()
         for shim, _ in self.shims.values():
             if shim.idle is not None:
@@ -348,6 +374,8 @@ class Case:
         """Ends every vushim of this case by signal; each must end well."""
         for key in list(self.shims):
             self.stop_one(key)
+        if self.traced:
+            self.check_traces(self.seen)
 
     def stop_one(self, key):
         shim, ends = self.shims.pop(key)

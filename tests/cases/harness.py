@@ -164,6 +164,8 @@ def parse():
                         help="names, beginnings of names or globs")
     parser.add_argument("--repeat", type=int, metavar="N",
                         help="run each case N more times with its writes cut at random")
+    parser.add_argument("--traced", action="store_true",
+                        help="every vushim writes a trace, which is compared with what was seen")
     parser.add_argument("--quick", action="store_true", help="a small subset, for Valgrind")
     parser.add_argument("--list", action="store_true", help="print the names only")
     parser.add_argument("--times", action="store_true", help="print how long each case took")
@@ -195,6 +197,7 @@ def one(entry, options, canary):
 def main():
     options = parse()
     entries = list(selected(options.patterns, options.quick))
+    Case.traced = options.traced
     if options.list:
         for entry in entries:
             say(entry[0])

@@ -92,6 +92,7 @@ class Peer:
     def __init__(self, case, sock, name):
         self.case, self.sock, self.name = case, sock, name
         self.sent, self.received = [], []
+        self.wire = None            # its name in traces, if it has one
         self.strict = True         # a message must arrive in one piece: back-ends rely on it
         self.gone = False          # end of stream was seen
         self.lossy = False         # the case cuts this end off with messages under way

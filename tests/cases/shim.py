@@ -71,8 +71,9 @@ def broken_pipe():
 class Shim:
     """One `vushim run`."""
 
-    def __init__(self, arguments, pass_fds=(), unread_log=False, json_log=False):
-        """unread_log: standard error is a pipe whose reader has gone."""
+    def __init__(self, arguments, pass_fds=(), unread_log=False, json_log=False, before=None):
+        """unread_log: standard error is a pipe whose reader has gone. before: called in the new
+        process before it becomes vushim."""
         self.line_start = "{" if json_log else "vushim: "
         self.command = [*wrapper(), binary(), "run", *arguments]
         # In memory: on a busy machine a write to a disk may block for seconds, and vushim with it.
@@ -80,7 +81,8 @@ class Shim:
         errors = broken_pipe() if unread_log else os.dup(self.stderr.fileno())
         self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL,
                                         stdout=self.stderr, stderr=errors,
-                                        pass_fds=pass_fds, env=environment())
+                                        pass_fds=pass_fds, env=environment(),
+                                        preexec_fn=before)
         os.close(errors)
         self.pid = self.process.pid
         self.idle = None           # descriptors when nobody is connected

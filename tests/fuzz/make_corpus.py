@@ -132,8 +132,48 @@ def device():
     write("device", "lookup-back", host + setup + raw(BACK_RAW, message(1, 5, bytes(8)), 3))
 
 
+def block(kind, body):
+    body += bytes(-len(body) % 4)
+    size = struct.pack("=I", len(body) + 12)
+    return struct.pack("=I", kind) + size + body + size
+
+
+def trace_head(magic=0x1a2b3c4d, link=252):
+    out = block(0x0a0d0d0a, struct.pack("=IHHq", magic, 1, 0, -1))
+    for wire in (b"front", b"back", b"back channel", b"front channel"):
+        name = b"dev0 " + wire
+        options = struct.pack("=HH", 2, len(name)) + name + bytes(-len(name) % 4)
+        options += struct.pack("=HHB3xHH", 9, 1, 9, 0, 0)
+        out += block(1, struct.pack("=HHI", link, 0, 0) + options)
+    return out
+
+
+def trace_record(kind, rest, wire=0, fds=b"", number=1):
+    data = b"\0\x0c\0\x09vhostuser\0\0\0\0" + struct.pack(
+        "<BBBBHHIIQ", 1, kind, wire, 0, 1, len(fds) // 24, 1, 0, number) + fds + rest
+    head = struct.pack("=IIIII", wire, 0x17c00000, 5, len(data), len(data))
+    return block(6, head + data + bytes(-len(data) % 4) + struct.pack("=HHIHH", 2, 4, 1, 0, 0))
+
+
+def trace():
+    kick = struct.pack("<BB6xQQ", 4, 1, 99, 0)
+    ask = trace_record(1, message(1)) + trace_record(1, message(1), 1, number=2)
+    answer = trace_record(1, message(1, 5, bytes(8)), 1, number=3)
+    texts = trace_record(2, b"\4\0LEFT\3\0why") + trace_record(5, bytes(8), number=9)
+    whole = trace_head() + ask + answer + trace_record(1, message(12, 1, bytes(8)), 0, kick) + texts
+    write("trace", "whole", b"\xff" + whole)
+    write("trace", "in-pieces", b"\0" + whole)
+    write("trace", "cut", b"\xff" + whole[:-5])
+    write("trace", "other-link", b"\xff" + trace_head(link=1) + ask)
+    write("trace", "swapped", b"\xff" + trace_head(magic=0x4d3c2b1a) + ask)
+    write("trace", "foreign-block", b"\x10" + trace_head() + block(0xbad, bytes(40000)) + ask)
+    write("trace", "long-text", b"\xff" + trace_head() + trace_record(3, b"\xff\xffLEFT"))
+    write("trace", "two-sections", b"\xff" + whole + whole)
+
+
 if __name__ == "__main__":
     frame()
+    trace()
     spec()
     rewrite()
     device()

@@ -16,13 +16,23 @@ from recorder import Recorder
 from suite import check, equal
 
 
+def _traced(bench, log):
+    """Where sessions are recorded ($VUSHIM_TRACES), each of these processes writes a file there."""
+    if not places.TRACES:
+        return ()
+    os.makedirs(places.TRACES, exist_ok=True)
+    number = sum(name.startswith(f"{bench.name}.") for name in os.listdir(places.TRACES))
+    return "--trace", f"{places.TRACES}/{bench.name}.{number}.{log}.pcapng"
+
+
 class Vushim(Proc):
     """vushim run between two endpoints."""
 
     def __init__(self, bench, front, back, profile="host", name="dev0", log="vushim", more=()):
         super().__init__(bench.folder, log, [
             places.VUSHIM, "run", "--front", ":".join(front), "--back", ":".join(back),
-            "--profile", profile, "--name", name, "--wait", "forever", *more], nice=0)
+            "--profile", profile, "--name", name, "--wait", "forever",
+            *_traced(bench, log), *more], nice=0)
         bench.add(self)
         self.listens = [path for kind, path in (front, back) if kind == "listen"]
         for path in self.listens:

@@ -9,6 +9,7 @@ TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 CACHE = os.environ.get("VUSHIM_CACHE", "/var/tmp/vushim-tests")
 
 VUSHIM = os.environ.get("VUSHIM", f"{TREE}/build/release/vushim")
+TRACES = os.environ.get("VUSHIM_TRACES", "")       # a folder for traces of what the tests do
 QEMU = os.environ.get("QEMU", "qemu-system-x86_64")
 QSD = os.environ.get("QSD", "qemu-storage-daemon")
 VIRTIOFSD = os.environ.get("VIRTIOFSD", "/usr/lib/qemu/virtiofsd")

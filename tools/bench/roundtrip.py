@@ -18,8 +18,9 @@ from results import Row, noise_between, ratio_at_most, ratios, spread
 from setting import pinned_to_offer, program, say
 
 NEEDS = ["sh"]
-LINES = ("direct", "bare", "again", "host", "pinned")
+LINES = ("direct", "bare", "again", "host", "pinned", "traced")
 GOALS = {"p50": 1.05, "p99": 1.5}
+TRACED_GOAL = 1.10          # traced to pinned, the median
 WORDS = {"p50": "median", "p99": "99th percentile"}
 BLOCKS, ROUNDS = 40, 500
 
@@ -54,8 +55,9 @@ def _places():
 def _relay(name, front, back, spec):
     if name in ("bare", "again"):
         return [program("bench_bare_relay"), front, back]
+    trace = ["--trace", front + ".pcapng", "--trace-max", "64M", "--trace-files", "1"]
     return [places.VUSHIM, "run", "--front", front, "--back", back, "--log-level", "warn",
-            "--profile", spec if name == "pinned" else "host"]
+            "--profile", "host" if name == "host" else spec, *(trace if name == "traced" else ())]
 
 
 def _start_back(bench, place, name):
@@ -106,6 +108,20 @@ def _row(where, percentile, blocks):
          "noise": noise, "ratio_to_barest": {name: vars(s) for name, s in to_bare.items()}})
 
 
+def _traced_row(where, blocks):
+    of = {name: [block[name]["p50"] for block in blocks] for name in LINES}
+    ratio = ratios(of["traced"], of["pinned"])
+    noise = noise_between(of["again"], of["bare"])
+    judged = where == "one"
+    return Row(
+        "roundtrip", f"median, traced / not traced, {where}", ratio.text(3),
+        f"<= {TRACED_GOAL}" if judged else "",
+        ratio_at_most(ratio, TRACED_GOAL, noise) if judged else "",
+        f"us: pinned {spread(of['pinned']).median / 1000:.1f}, "
+        f"traced {spread(of['traced']).median / 1000:.1f}",
+        {"place": where, "blocks": len(blocks), "ratio": vars(ratio)})
+
+
 def measure(bench, quick):
     spec = _spec(bench)
     rows = []
@@ -117,4 +133,5 @@ def measure(bench, quick):
             with bench.part(f"{where}{n}") as part:
                 blocks += _blocks(part, place, spec, BLOCKS // 4 if quick else BLOCKS)
         rows += [_row(where, percentile, blocks) for percentile in GOALS]
+        rows.append(_traced_row(where, blocks))
     return rows
