@@ -306,16 +306,23 @@ static bool is_in_order(const struct trace_item *i)
 
 struct order {
     uint64_t keys[ALIGN_MOST];
-    const struct trace_item *items[ALIGN_MOST];
+    size_t at[ALIGN_MOST]; /* in `from` */
     size_t n;
+    const struct trace_items *from;
 };
+
+static const struct trace_item *order_item(const struct order *o, size_t i)
+{
+    return &o->from->items[o->at[i]];
+}
 
 static void take_order(const struct trace_items *t, struct order *o)
 {
+    o->from = t;
     for (size_t i = 0; i < t->n && o->n < ALIGN_MOST; i++) {
         if (is_in_order(&t->items[i])) {
             o->keys[o->n] = key_of(&t->items[i]);
-            o->items[o->n++] = &t->items[i];
+            o->at[o->n++] = i;
         }
     }
 }
@@ -327,17 +334,17 @@ static int walk(const struct order *a, const struct order *b, const size_t *part
     int error = 0;
     for (size_t i = 0; i < a->n && error == 0; i++) {
         if (partners[i] == ALIGN_NONE) {
-            error = add_alone(a->items[i], true, d);
+            error = add_alone(order_item(a, i), true, d);
             continue;
         }
         while (at < partners[i] && error == 0) {
-            error = add_alone(b->items[at++], false, d);
+            error = add_alone(order_item(b, at++), false, d);
         }
         at++;
-        error = error == 0 ? compare_pair(a->items[i], b->items[partners[i]], d) : error;
+        error = error == 0 ? compare_pair(order_item(a, i), order_item(b, partners[i]), d) : error;
     }
     while (at < b->n && error == 0) {
-        error = add_alone(b->items[at++], false, d);
+        error = add_alone(order_item(b, at++), false, d);
     }
     return error;
 }
