@@ -155,8 +155,8 @@ static int make(struct standins *s, enum standin_kind kind, struct standin *one)
     return one->fd < 0 ? -errno : 0;
 }
 
-/* The channel is handed to who plays it; of a state nobody knows the bytes: reading it is at its end
- * at once, and what is written goes nowhere. */
+/* The channel is handed to who plays it; of a state nobody knows the bytes: reading it is at its
+ * end at once, and what is written goes nowhere. */
 static void appoint(struct standins *s, enum standin_kind kind, struct standin *one)
 {
     if (kind == AS_CHANNEL) {

@@ -53,8 +53,8 @@ static int until_ms(double end)
 
 /* ---- saying ---- */
 
-/* What a split ring begins with lies in guest memory, which is all zeroes here: a back-end that began
- * elsewhere would find requests where there are none. Zeroed packed rings have none wherever. */
+/* What a split ring begins with lies in guest memory, which is all zeroes here: a back-end that
+ * began elsewhere would find requests where there are none. Zeroed packed rings have none wherever. */
 static void adapt(struct replay *r, const struct message_row *row, struct msg *m)
 {
     if (row == NULL || msg_is_reply(m) || !r->script->as_front) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Plays a script to a peer: says what is ours in the recording's order, and compares what comes with
- * what is expected. Blocking; each wait is bounded.
+ * Plays a script to a peer: says what is ours in the recording's order, and compares what comes
+ * with what is expected. Blocking; each wait is bounded.
  *
- * The main socket sets the pace. The channel goes beside it: its own order is kept, but a request of
- * the back-end may come earlier or later than it did, as it answers to things outside of the
+ * The main socket sets the pace. The channel goes beside it: its own order is kept, but a request
+ * of the back-end may come earlier or later than it did, as it answers to things outside of the
  * conversation. One that does not come at all is counted, and is no difference. */
 #pragma once
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""vushim trace replay: against scripted peers, and recordings of real sessions against real ones."""
+"""vushim trace replay: against scripted peers, and recordings of real ones against these."""
 import array
 import json
 import os
+import random
 import resource
 import socket
 import stat
@@ -11,9 +12,10 @@ import subprocess
 import tempfile
 
 import places
-from backends import Qsd, Testpmd, vhost_port
+from backends import Qsd, Testpmd, vhost_port, virtio_user_port
 from bench import Bench
 from line import Vushim
+from proc import wait_for
 from suite import Skip
 from tracemaker import NEED_REPLY, REPLY, Trace
 
@@ -104,7 +106,8 @@ def finish(process, status, what):
     check(process.returncode == status, f"{what}: status {process.returncode}: {out}{err}")
     check((status == 2) == bool(err), f"{what}: status {status} with {err!r}")
     if err:
-        check(err.startswith("vushim: trace replay: ") and err.count("\n") == 1, f"not a line: {err}")
+        check(err.startswith("vushim: trace replay: ") and err.count("\n") == 1,
+              f"not a line: {err}")
     return out + err
 
 
@@ -117,7 +120,9 @@ def vushim(status, *words, **more):
 def play(trace, status, peer, *words, side="--back", nofile=None):
     """Replays a trace to the function of an End; what is printed."""
     ours, theirs = socket.socketpair()
-    limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))) if nofile else None
+    def limit():
+        if nofile:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
     process = subprocess.Popen(
         [places.VUSHIM, "trace", "replay", stage(trace), side, f"fd:{theirs.fileno()}",
          "--timeout", "5", *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -201,8 +206,8 @@ def test_wrong_reply():
     def peer(end):
         end.receive(GET_FEATURES)
         end.reply(GET_QUEUE_NUM, u64(2))
-    says(short(), 1, "record 2 (GET_FEATURES): expected the reply, but a reply to GET_QUEUE_NUM came",
-         peer)
+    says(short(), 1,
+         "record 2 (GET_FEATURES): expected the reply, but a reply to GET_QUEUE_NUM came", peer)
 
 
 def test_closing():
@@ -358,7 +363,8 @@ def test_config():
     play(t, 0, lambda end: end.answer(GET_CONFIG, config(200, 126)))
     says(t, 1, "record 2 (GET_CONFIG): config.seg_max: recorded 126, now 64\n",
          lambda end: end.answer(GET_CONFIG, config(100, 64)))
-    says(t, 1, "record 2 (GET_CONFIG): size: recorded 28, now 0\n", lambda end: end.answer(GET_CONFIG))
+    says(t, 1, "record 2 (GET_CONFIG): size: recorded 28, now 0\n",
+         lambda end: end.answer(GET_CONFIG))
 
 
 def test_channel():
@@ -390,8 +396,8 @@ def test_channel():
         channel.send(4, u32s(0, 0))
         end.receive(GET_QUEUE_NUM)
         channel.close()
-    says(t, 1, "record 2 (CONFIG_CHANGE_MSG): expected the request, but the request VRING_CALL came",
-         other)
+    says(t, 1,
+         "record 2 (CONFIG_CHANGE_MSG): expected the request, but the request VRING_CALL came", other)
 
 
 def test_unknown_message():
@@ -533,6 +539,36 @@ def test_descriptors_received_are_closed():
     play(t, 0, peer, side="--front", nofile=30)
 
 
+def test_hostile_files():
+    """Recordings with bytes of anything in them, played as both sides to each other."""
+    chance = random.Random(7)
+
+    def spoilt(path, n):
+        with open(path, "rb") as f:
+            data = bytearray(f.read())
+        for _ in range(n):
+            data[chance.randrange(300, len(data))] = chance.choice((0, 1, 128, 255))
+        return data
+
+    for round_ in range(60):
+        ends, running = socket.socketpair(), []
+        source, wire = chance.choice((BLK, NET)), chance.choice(("front", "back"))
+        for side, end in zip(("--back", "--front"), ends):
+            path = f"{STAGE.name}/spoilt{side}"
+            with open(path, "wb") as f:
+                f.write(spoilt(source, chance.randrange(3)))
+            running.append(subprocess.Popen(
+                [places.VUSHIM, "trace", "replay", path, side, f"fd:{end.fileno()}", "--wire", wire,
+                 "--timeout", "0.1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                pass_fds=[end.fileno()]))
+        for end in ends:
+            end.close()
+        for process in running:
+            err = process.communicate(timeout=PATIENCE)[1].decode()
+            check(process.returncode in (0, 1, 2), f"round {round_}: {process.returncode}: {err}")
+            check(all(line.startswith("vushim: ") for line in err.splitlines()), err)
+
+
 # ---- real peers ----
 
 def need(*programs):
@@ -580,10 +616,7 @@ def test_blk_against_its_own_recording():
         back = subprocess.Popen([places.VUSHIM, "trace", "replay", BLK, "--front", path, "--wire",
                                  "back"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
-            for _ in range(200):
-                if os.path.exists(path):
-                    break
-                subprocess.run(["sleep", "0.02"], check=True)
+            wait_for(lambda: os.path.exists(path), 10, "socket")
             vushim(0, BLK, "--back", path)
             finish(back, 0, "as the back-end")
         finally:
@@ -599,3 +632,20 @@ def test_net_testpmd():
         for _ in range(2):
             vushim(0, NET, "--back", path)
         check(back.alive(), back.log())
+
+
+def test_net_virtio_user():
+    """The same recording as the back-end of a real front-end."""
+    need(places.TESTPMD, "stdbuf")
+    with Bench("replay-front") as bench:
+        path = bench.path("front.sock")
+        back = subprocess.Popen([places.VUSHIM, "trace", "replay", NET, "--front", path,
+                                 "--timeout", "20"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            wait_for(lambda: os.path.exists(path), 10, "socket")
+            front = Testpmd(bench, "front", virtio_user_port(path), start=False).ready()
+            front.stop()
+            finish(back, 0, "as the back-end")
+        finally:
+            back.kill()
+            back.communicate()
