@@ -43,7 +43,7 @@ int cmd_trace(const struct command *command, int argc, char **argv)
           &o.front },
         { "wire", "front|back", "what was said at this end of vushim (replay)", OPTION_TEXT, false,
           &o.wire },
-        { "life", "N", "the Nth connection of the device (replay)", OPTION_TEXT, false, &o.life },
+        { "life", "N", "only the Nth connection of the device", OPTION_TEXT, false, &o.life },
         { "timeout", "SECONDS", "how long to wait for each answer (replay; 5)", OPTION_SECONDS,
           false, &o.timeout },
     };

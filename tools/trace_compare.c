@@ -12,7 +12,6 @@
 #include "trace_clean.h"
 
 #define TEXT_LEN 2048
-#define START "START"
 
 /* ---- the list ---- */
 
@@ -173,16 +172,6 @@ static int compare_offer(const struct offer *a, const struct offer *b, const cha
     return error == 0 && t.used > 0 ? add(d, &one, what, how) : error;
 }
 
-static const struct trace_item *start_of(const struct trace_items *t)
-{
-    for (size_t i = 0; i < t->n; i++) {
-        if (t->items[i].kind == TRACE_EVENT && strcmp(t->items[i].name, START) == 0) {
-            return &t->items[i];
-        }
-    }
-    return NULL;
-}
-
 static enum device_type device_of(const struct trace_items *t)
 {
     return t->n > 0 ? t->items[t->n - 1].device : DEVICE_UNKNOWN;
@@ -192,8 +181,6 @@ static int compare_offers(const struct trace_items *a, const struct trace_items 
                           struct differences *d)
 {
     const struct difference one = { .kind = DIFFERENCE_OFFER };
-    const struct trace_item *x = start_of(a);
-    const struct trace_item *y = start_of(b);
     enum device_type device = device_of(a) != DEVICE_UNKNOWN ? device_of(a) : device_of(b);
     char how[TEXT_LEN];
     int error = 0;
@@ -207,8 +194,8 @@ static int compare_offers(const struct trace_items *a, const struct trace_items 
         snprintf(how, sizeof(how), "%s -> %s", device_name(device), device_name(device_of(b)));
         error = add(d, &one, "kind of device", how);
     }
-    if (error == 0 && x != NULL && y != NULL && strcmp(x->text, y->text) != 0) {
-        snprintf(how, sizeof(how), "%.900s -> %.900s", x->text, y->text);
+    if (error == 0 && a->start != NULL && b->start != NULL && strcmp(a->start, b->start) != 0) {
+        snprintf(how, sizeof(how), "%.900s -> %.900s", a->start, b->start);
         error = add(d, &one, "interface", how);
     }
     if (error == 0) {
@@ -314,21 +301,28 @@ static int compare_pair(const struct trace_item *a, const struct trace_item *b,
 /* Gaps and the interface are no part of the order. */
 static bool is_in_order(const struct trace_item *i)
 {
-    return i->kind != TRACE_GAP && (i->kind != TRACE_EVENT || strcmp(i->name, START) != 0);
+    return i->kind != TRACE_GAP && (i->kind != TRACE_EVENT || strcmp(i->name, TRACE_START) != 0);
 }
 
 struct order {
     uint64_t keys[ALIGN_MOST];
-    const struct trace_item *items[ALIGN_MOST];
+    size_t at[ALIGN_MOST]; /* in `from` */
     size_t n;
+    const struct trace_items *from;
 };
+
+static const struct trace_item *order_item(const struct order *o, size_t i)
+{
+    return &o->from->items[o->at[i]];
+}
 
 static void take_order(const struct trace_items *t, struct order *o)
 {
+    o->from = t;
     for (size_t i = 0; i < t->n && o->n < ALIGN_MOST; i++) {
         if (is_in_order(&t->items[i])) {
             o->keys[o->n] = key_of(&t->items[i]);
-            o->items[o->n++] = &t->items[i];
+            o->at[o->n++] = i;
         }
     }
 }
@@ -340,17 +334,17 @@ static int walk(const struct order *a, const struct order *b, const size_t *part
     int error = 0;
     for (size_t i = 0; i < a->n && error == 0; i++) {
         if (partners[i] == ALIGN_NONE) {
-            error = add_alone(a->items[i], true, d);
+            error = add_alone(order_item(a, i), true, d);
             continue;
         }
         while (at < partners[i] && error == 0) {
-            error = add_alone(b->items[at++], false, d);
+            error = add_alone(order_item(b, at++), false, d);
         }
         at++;
-        error = error == 0 ? compare_pair(a->items[i], b->items[partners[i]], d) : error;
+        error = error == 0 ? compare_pair(order_item(a, i), order_item(b, partners[i]), d) : error;
     }
     while (at < b->n && error == 0) {
-        error = add_alone(b->items[at++], false, d);
+        error = add_alone(order_item(b, at++), false, d);
     }
     return error;
 }

@@ -40,7 +40,7 @@ static int write_to(const char *path, size_t format, const struct picture *p)
 
 int trace_diagram(const struct trace_options *o, const char *const *words)
 {
-    const struct trace_wanted wanted = { .most = PICTURE_MOST };
+    struct trace_wanted wanted = { .most = PICTURE_MOST };
     const char *name = o->format != NULL ? o->format : formats[0].name;
     size_t format = 0;
     while (format < ARRAY_SIZE(formats) && strcmp(name, formats[format].name) != 0) {
@@ -52,6 +52,9 @@ int trace_diagram(const struct trace_options *o, const char *const *words)
     if (o->output != NULL && is_same_file(words[0], o->output)) {
         return usage_error("trace diagram: --output %s: is the trace itself (name another file)",
                            o->output);
+    }
+    if (!trace_wanted_life("diagram", o->life, &wanted)) {
+        return 2;
     }
     struct trace_items *items = trace_items_read("diagram", words[0], &wanted);
     if (items == NULL) {

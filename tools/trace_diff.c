@@ -157,11 +157,14 @@ static void show_json(const struct compared *a, const struct compared *b,
 
 int trace_diff(const struct trace_options *o, const char *const *words)
 {
-    const struct trace_wanted wanted = { .most = ALIGN_MOST, .last_life = true };
-    struct compared a = { .path = words[0], .items = trace_items_read("diff", words[0], &wanted) };
+    struct trace_wanted wanted = { .most = ALIGN_MOST, .last_life = true };
+    struct compared a = { .path = words[0] };
     struct compared b = { .path = words[1] };
     struct differences d = { .list = NULL };
     int status = 2;
+    if (trace_wanted_life("diff", o->life, &wanted)) {
+        a.items = trace_items_read("diff", words[0], &wanted);
+    }
     if (a.items != NULL) {
         b.items = trace_items_read("diff", words[1], &wanted);
     }

@@ -22,6 +22,7 @@ struct trace_items *trace_items_free(struct trace_items *t)
             item_clear(&t->items[i]);
         }
         free(t->items);
+        free(t->start);
         free(t);
     }
     return NULL;
@@ -154,10 +155,25 @@ static void note_life(struct trace_items *t, const struct trace_record *r,
     }
 }
 
+/* It says what vushim was started with, for all connections. */
+static bool take_start(struct trace_items *t, const struct trace_record *r)
+{
+    free(t->start);
+    t->start = clean_copy(r->text);
+    return t->start != NULL;
+}
+
 static bool take(struct trace_items *t, const struct trace_view *v,
                  const struct trace_wanted *wanted, uint32_t *life)
 {
     bool second = v->origin == ORIGIN_PASSED || v->origin == ORIGIN_CHANGED;
+    if (v->record->kind == TRACE_EVENT && strcmp(v->record->name, TRACE_START) == 0 &&
+        !take_start(t, v->record)) {
+        return false;
+    }
+    if (wanted->life != 0 && v->record->life != wanted->life) {
+        return true;
+    }
     note_life(t, v->record, wanted, life);
     if (v->record->kind == TRACE_GAP) {
         t->lost += v->record->lost;
@@ -186,6 +202,23 @@ static void finish(struct trace_items *t, const struct trace_wanted *wanted, uin
     trace_clean(device, 80, t->device, sizeof(t->device));
 }
 
+bool trace_wanted_life(const char *verb, const char *text, struct trace_wanted *wanted)
+{
+    char *end = NULL;
+    if (text == NULL) {
+        return true;
+    }
+    errno = 0;
+    unsigned long life = strtoul(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || text[0] == '-' || life == 0 ||
+        life > UINT32_MAX) {
+        usage_error("trace %s: --life %s: not the number of a connection, from 1", verb, text);
+        return false;
+    }
+    wanted->life = (uint32_t)life;
+    return true;
+}
+
 struct trace_items *trace_items_read(const char *verb, const char *path,
                                      const struct trace_wanted *wanted)
 {
@@ -207,7 +240,8 @@ struct trace_items *trace_items_read(const char *verb, const char *path,
     if (f != NULL && !good) {
         usage_error("trace %s: %s: out of memory", verb, path);
     } else if (result == TRACE_FILE_END && t->n == 0) {
-        usage_error("trace %s: %s: no message in it", verb, path);
+        usage_error("trace %s: %s: no message in it%s", verb, path,
+                    wanted->life != 0 ? " of this connection (see --life)" : "");
         good = false;
     }
     trace_file_close(f);

@@ -7,6 +7,8 @@
 #include "trace_file.h"
 #include "trace_story.h"
 
+#define TRACE_START "START" /* name of the event that has the interface as its text */
+
 enum item_flow {
     FLOW_KEPT,    /* received, and never sent on */
     FLOW_PASSED,  /* sent on as it came */
@@ -45,12 +47,17 @@ struct trace_items {
     uint64_t left_out; /* that came when there was no room any more */
     uint64_t lost;     /* records, by gaps */
     uint32_t n_lives;
+    char *start; /* text of the last START, whichever life it was in; owned, NULL: none */
 };
 
 struct trace_wanted {
     size_t most;
     bool last_life; /* only the last one that has a message */
+    uint32_t life;  /* only this one; 0: whichever */
 };
+
+/* --life of a command line, NULL when it was not given. False after a line on stderr. */
+bool trace_wanted_life(const char *verb, const char *text, struct trace_wanted *wanted);
 
 /* Reads a whole file. NULL after a line on stderr; a file without one record is an error too. */
 struct trace_items *trace_items_read(const char *verb, const char *path,

@@ -107,6 +107,14 @@ def test_gaps_pauses_and_connections():
         assert any(one in line for line in text), one
 
 
+def test_one_connection():
+    t = full_session()
+    t.life = 2
+    path = stage("a", full_session(trace=t))
+    alone = rows(svg(path, "--life", "2"))
+    assert 10 < len(alone) < len(rows(svg(path))) and "connection" not in words(alone[0])
+
+
 def test_hostile_texts():
     t = tw.Trace(device=b"<b>\x01\xff]]>&'\"\x1b[31m--\xe2\x80\xae")
     for kind in (tw.ENDING, tw.REFUSED, tw.EVENT):

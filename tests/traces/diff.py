@@ -121,9 +121,32 @@ def test_the_last_connection_with_a_message_counts():
     t.life = 2
     t = tw.session(trace=t)
     t.life = 3
-    t.note(tw.EVENT, "START", "something else")
+    t.note(tw.EVENT, "FRONT_CONNECTED")
     found = only(diff(0, t, tw.session()))
     assert found["a"]["life"] == 2
+
+
+def test_a_connection_can_be_chosen():
+    t = tw.session(size=64)
+    t.life = 2
+    path, one = stage("a", tw.session(trace=t)), stage("b", tw.session(size=64))
+    trace(0, "diff", path, one, "--life", "1")
+    trace(1, "diff", path, one)
+    assert "no message in it of this connection" in error("diff", path, one, "--life", "2")
+    for bad in ("0", "x", "-1", "", "99999999999999999999"):
+        assert "--life" in error("diff", path, one, "--life", bad), bad
+
+
+def test_the_interface_of_all_connections():
+    """The start of a trace is before the connection that is compared."""
+    made = []
+    for text in ("mq=on", "mq=off"):
+        t = tw.Trace()
+        t.note(tw.EVENT, "START", text)
+        t.life = 2
+        t.passed(tw.FRONT, "SET_OWNER")
+        made.append(t)
+    assert only(diff(1, *made), "offers")["offers"][0]["what"] == "interface"
 
 
 def test_without_a_start_and_with_a_gap():
