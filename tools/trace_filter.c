@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Parsed into an array of nodes; a node's operands stand before it. Depth is limited, because the
- * parser and the evaluation call themselves. */
+ * Parsed into reverse Polish order with a stack of operators (Dijkstra's shunting yard), so that
+ * nothing calls itself, whatever the text is. */
 #include "trace_filter.h"
 
 #include <errno.h>
@@ -13,40 +13,54 @@
 #include "util.h"
 
 #define MAX_NODES 64
-#define MAX_DEPTH 32
+/* Values that one path can mean: every descriptor of a message, or every name of a set. */
+#define MAX_VALUES 512
 #define WORD_LEN 128
 #define PATH_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_."
 #define VALUE_CHARS PATH_CHARS "-:"
 
-enum operation { OP_OR, OP_AND, OP_NOT, OP_IS, OP_EQ, OP_NE, OP_LE, OP_LT, OP_GE, OP_GT, OP_HAS };
+/* Those that join others, the one that binds least first. */
+enum operation {
+    OP_OPEN,
+    OP_OR,
+    OP_AND,
+    OP_NOT,
+    OP_IS,
+    OP_EQ,
+    OP_NE,
+    OP_LE,
+    OP_LT,
+    OP_GE,
+    OP_GT,
+    OP_HAS
+};
 
 struct node {
     enum operation op;
-    int left, right; /* of OR, AND, NOT (left) */
     char path[WORD_LEN];
     char value[WORD_LEN];
 };
 
 struct trace_filter {
-    struct node nodes[MAX_NODES];
-    int n;
-    int root;
+    struct node nodes[MAX_NODES]; /* operands stand before their operator */
+    size_t n;
 };
 
 struct parser {
     struct trace_filter *f;
     const char *text, *at;
-    int depth;
+    enum operation waiting[MAX_NODES]; /* operators whose right side is not complete */
+    size_t n_waiting;
     char *why;
     size_t why_len;
 };
 
-static int fail(struct parser *p, const char *what)
+static bool fail(struct parser *p, const char *what)
 {
     if (p->why[0] == '\0') {
         snprintf(p->why, p->why_len, "column %zu: %s", (size_t)(p->at - p->text) + 1, what);
     }
-    return -1;
+    return false;
 }
 
 static void skip_blanks(struct parser *p)
@@ -65,16 +79,14 @@ static bool take(struct parser *p, const char *token)
     return true;
 }
 
-static int new_node(struct parser *p, enum operation op, int left, int right)
+static struct node *new_node(struct parser *p, enum operation op)
 {
-    if (left < 0 || right < 0) {
-        return -1;
-    }
     if (p->f->n == MAX_NODES) {
-        return fail(p, "too long");
+        fail(p, "too long");
+        return NULL;
     }
-    p->f->nodes[p->f->n] = (struct node){ .op = op, .left = left, .right = right };
-    return p->f->n++;
+    p->f->nodes[p->f->n] = (struct node){ .op = op };
+    return &p->f->nodes[p->f->n++];
 }
 
 static bool take_word(struct parser *p, const char *chars, char *to)
@@ -107,64 +119,104 @@ static bool take_value(struct parser *p, char *to)
     return true;
 }
 
-static int parse_comparison(struct parser *p)
+static bool parse_comparison(struct parser *p)
 {
     static const struct {
         const char *token;
         enum operation op;
     } operators[] = { { "==", OP_EQ }, { "!=", OP_NE }, { "<=", OP_LE },        { "<", OP_LT },
                       { ">=", OP_GE }, { ">", OP_GT },  { "contains ", OP_HAS } };
-    int i = new_node(p, OP_IS, 0, 0);
-    if (i < 0 || !take_word(p, PATH_CHARS, p->f->nodes[i].path)) {
-        return i < 0 ? i : fail(p, "a member's name is wanted (request, wire, fields.index, ...)");
+    struct node *node = new_node(p, OP_IS);
+    if (node == NULL) {
+        return false;
+    }
+    if (!take_word(p, PATH_CHARS, node->path)) {
+        return fail(p, "a member's name is wanted (request, wire, fields.index, ...)");
     }
     for (size_t k = 0; k < ARRAY_SIZE(operators); k++) {
         if (take(p, operators[k].token)) {
-            p->f->nodes[i].op = operators[k].op;
-            return take_value(p, p->f->nodes[i].value) ? i : fail(p, "a value is wanted");
+            node->op = operators[k].op;
+            return take_value(p, node->value) || fail(p, "a value is wanted");
         }
     }
-    return i;
+    return true;
 }
 
-static int parse_either(struct parser *p);
-
-static int parse_one(struct parser *p)
+static bool wait_with(struct parser *p, enum operation op)
 {
-    int i = -1;
-    if (++p->depth > MAX_DEPTH) {
-        return fail(p, "too deep");
+    if (p->n_waiting == MAX_NODES) {
+        return fail(p, "too long");
     }
+    p->waiting[p->n_waiting++] = op;
+    return true;
+}
+
+/* What waits and binds at least as much as `op` has its right side now. */
+static bool complete(struct parser *p, enum operation op)
+{
+    while (p->n_waiting > 0 && p->waiting[p->n_waiting - 1] >= op) {
+        if (new_node(p, p->waiting[--p->n_waiting]) == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool close_bracket(struct parser *p)
+{
+    if (!complete(p, OP_OR)) {
+        return false;
+    }
+    if (p->n_waiting == 0) {
+        return fail(p, "&& or || is wanted");
+    }
+    p->n_waiting--;
+    return true;
+}
+
+/* An operand, or what stands before one. */
+static bool parse_operand(struct parser *p, bool *ret_complete)
+{
+    *ret_complete = false;
     if (take(p, "(")) {
-        i = parse_either(p);
-        if (i >= 0 && !take(p, ")")) {
-            return fail(p, "a closing bracket is wanted");
+        return wait_with(p, OP_OPEN);
+    }
+    if (take(p, "!")) {
+        return wait_with(p, OP_NOT);
+    }
+    *ret_complete = true;
+    return parse_comparison(p);
+}
+
+/* What may follow an operand. */
+static bool parse_operator(struct parser *p, bool *ret_complete)
+{
+    *ret_complete = false;
+    if (take(p, "&&")) {
+        return complete(p, OP_AND) && wait_with(p, OP_AND);
+    }
+    if (take(p, "||")) {
+        return complete(p, OP_OR) && wait_with(p, OP_OR);
+    }
+    *ret_complete = true;
+    if (*p->at == ')') {
+        return close_bracket(p) && take(p, ")");
+    }
+    return fail(p, "&& or || is wanted");
+}
+
+static bool parse(struct parser *p)
+{
+    bool operand = false; /* one is complete */
+    skip_blanks(p);
+    while (*p->at != '\0' || !operand) {
+        bool good = operand ? parse_operator(p, &operand) : parse_operand(p, &operand);
+        if (!good) {
+            return false;
         }
-    } else if (take(p, "!")) {
-        i = new_node(p, OP_NOT, parse_one(p), 0);
-    } else {
-        i = parse_comparison(p);
+        skip_blanks(p);
     }
-    p->depth--;
-    return i;
-}
-
-static int parse_both(struct parser *p)
-{
-    int i = parse_one(p);
-    while (i >= 0 && take(p, "&&")) {
-        i = new_node(p, OP_AND, i, parse_one(p));
-    }
-    return i;
-}
-
-static int parse_either(struct parser *p)
-{
-    int i = parse_both(p);
-    while (i >= 0 && take(p, "||")) {
-        i = new_node(p, OP_OR, i, parse_both(p));
-    }
-    return i;
+    return complete(p, OP_OR) && (p->n_waiting == 0 || fail(p, "a closing bracket is wanted"));
 }
 
 struct trace_filter *trace_filter_parse(const char *text, char *why, size_t why_len)
@@ -176,12 +228,7 @@ struct trace_filter *trace_filter_parse(const char *text, char *why, size_t why_
         snprintf(why, why_len, "out of memory");
         return NULL;
     }
-    f->root = parse_either(&p);
-    skip_blanks(&p);
-    if (f->root >= 0 && *p.at != '\0') {
-        f->root = fail(&p, "&& or || is wanted");
-    }
-    return f->root >= 0 ? f : trace_filter_free(f);
+    return parse(&p) ? f : trace_filter_free(f);
 }
 
 struct trace_filter *trace_filter_free(struct trace_filter *f)
@@ -257,47 +304,74 @@ static bool compare(const struct node *n, const json_t *value)
     return holds(n->op, strcmp(shown, n->value));
 }
 
-/* The member at `path`; lists are any of their elements. The depth is that of our own JSON. */
-static bool at_path(const struct node *n, json_t *value, const char *path)
+/* The values among `values` without lists: each list's elements in its place. */
+static size_t flatten(json_t *const *values, size_t n, json_t **ret_values)
 {
-    size_t i;
-    json_t *element;
-    if (json_is_array(value) && !(n->op == OP_IS && *path == '\0')) {
-        json_array_foreach(value, i, element)
+    size_t flat = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t k;
+        json_t *element;
+        if (!json_is_array(values[i]) && flat < MAX_VALUES) {
+            ret_values[flat++] = values[i];
+        }
+        json_array_foreach(values[i], k, element)
         {
-            if (at_path(n, element, path)) {
-                return true;
+            if (flat < MAX_VALUES) {
+                ret_values[flat++] = element;
             }
         }
-        return false;
     }
-    if (*path == '\0') {
-        return compare(n, value);
-    }
-    size_t len = strcspn(path, ".");
-    char key[WORD_LEN];
-    memcpy(key, path, len);
-    key[len] = '\0';
-    json_t *next = json_object_get(value, key);
-    return next != NULL && at_path(n, next, path + len + (path[len] == '.' ? 1 : 0));
+    return flat;
 }
 
-static bool matches(const struct trace_filter *f, int i, json_t *record)
+/* Whether one of the values at the node's path fits. */
+static bool any_fits(const struct node *node, json_t *record)
 {
-    const struct node *n = &f->nodes[i];
-    switch (n->op) {
-    case OP_OR:
-        return matches(f, n->left, record) || matches(f, n->right, record);
-    case OP_AND:
-        return matches(f, n->left, record) && matches(f, n->right, record);
-    case OP_NOT:
-        return !matches(f, n->left, record);
-    default:
-        return at_path(n, record, n->path);
+    json_t *values[MAX_VALUES];
+    json_t *flat[MAX_VALUES];
+    size_t n = 1;
+    values[0] = record;
+    for (const char *path = node->path; *path != '\0';) {
+        char key[WORD_LEN];
+        size_t len = strcspn(path, ".");
+        memcpy(key, path, len);
+        key[len] = '\0';
+        path += len + (path[len] == '.' ? 1 : 0);
+        size_t n_flat = flatten(values, n, flat);
+        n = 0;
+        for (size_t i = 0; i < n_flat; i++) {
+            json_t *value = json_object_get(flat[i], key);
+            if (value != NULL) {
+                values[n++] = value;
+            }
+        }
     }
+    if (node->op != OP_IS) {
+        n = flatten(values, n, flat);
+        memcpy(values, flat, n * sizeof(json_t *));
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (compare(node, values[i])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool trace_filter_matches(const struct trace_filter *f, json_t *record)
 {
-    return matches(f, f->root, record);
+    bool stack[MAX_NODES] = { false };
+    size_t n = 0;
+    for (size_t i = 0; i < f->n; i++) {
+        const struct node *node = &f->nodes[i];
+        if (node->op == OP_NOT) {
+            stack[n - 1] = !stack[n - 1];
+        } else if (node->op == OP_AND || node->op == OP_OR) {
+            n--;
+            stack[n - 1] = node->op == OP_AND ? stack[n - 1] && stack[n] : stack[n - 1] || stack[n];
+        } else {
+            stack[n++] = any_fits(node, record);
+        }
+    }
+    return stack[0];
 }

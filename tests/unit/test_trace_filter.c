@@ -97,7 +97,7 @@ static void depth_and_length_are_limited(void **state)
     (void)state;
     memset(text, '(', 10000);
     assert_null(trace_filter_parse(text, why, sizeof(why)));
-    assert_non_null(strstr(why, "too deep"));
+    assert_non_null(strstr(why, "too long"));
     memset(text, '!', 10000);
     assert_null(trace_filter_parse(text, why, sizeof(why)));
     memset(text, 0, sizeof(text));
