@@ -26,6 +26,7 @@ local function label(name)
 end
 
 local F = {
+    record = field("none", "record", "Record"),
     kind = field("string", "kind", "Record"),
     wire = field("string", "wire", "Wire"),
     direction = field("string", "direction", "Direction"),
@@ -34,6 +35,7 @@ local F = {
     life = field("uint32", "life", "Connection", base.DEC),
     number = field("uint64", "number", "Number", base.DEC),
 
+    header = field("none", "header", "Header"),
     request = field("string", "request", "Request"),
     id = field("uint32", "id", "Request number", base.DEC),
     flags = field("uint32", "flags", "Flags", base.HEX),
@@ -41,6 +43,7 @@ local F = {
     reply = field("bool", "reply", "Reply", 32, nil, T.header.reply),
     need_reply = field("bool", "need_reply", "Needs a reply", 32, nil, T.header.need_reply),
     size = field("uint32", "size", "Size of the payload", base.DEC),
+    payload = field("string", "payload", "Payload"),
     queue = field("uint32", "queue", "Virtqueue", base.DEC),
     nofd = field("bool", "nofd", "No descriptor"),
     feature = field("string", "feature", "Feature"),
@@ -312,12 +315,14 @@ local function add_tail(tree, p, m)
         return at + count
     end
     local element = payloads[p.element]
-    for i = 0, math.min(count, math.floor((len - at) / element.fixed)) - 1 do
-        local range = m.body(at, element.fixed)
+    -- The larger form only when all are of it: some peers send room for more than they count.
+    local each = count * element.most == len - at and element.most or element.fixed
+    for i = 0, math.min(count, math.floor((len - at) / each)) - 1 do
+        local range = m.body(at, each)
         local item = tree:add(p.regions, range)
         item:set_text(("%s %d"):format(label(p.element), i))
         add_fields(item, element, range, m)
-        at = at + element.fixed
+        at = at + each
     end
     return at
 end
@@ -335,7 +340,7 @@ local function add_payload(tree, m)
         tree:add(F.bytes, m.body)
         return
     end
-    local branch = tree:add(P, m.body, "Payload: " .. p.name)
+    local branch = tree:add(F.payload, m.body, p.name)
     add_fields(branch, p, m.body, m)
     local ends = add_tail(branch, p, m)
     if ends < len then
@@ -526,7 +531,7 @@ local function take_record(tvb)
 end
 
 local function add_record(tree, tvb, r, kind, found)
-    local branch = tree:add(P, tvb(0, R.len), "Record")
+    local branch = tree:add(F.record, tvb(0, R.len))
     branch:add(F.kind, tvb(1, 1), kind)
     branch:add(F.wire, tvb(2, 1), T.wires[r.wire].name)
     branch:add(F.direction, tvb(3, 1), r.sent and "sent" or "received")
@@ -593,7 +598,7 @@ end
 
 local function add_header(tree, m)
     local range = m.head
-    local branch = tree:add(P, range, "Header")
+    local branch = tree:add(F.header, range)
     local item = branch:add(F.request, range(0, 4), m.name)
     if not m.row then
         item:add_proto_expert_info(E.unknown, "No message has number " .. m.id)
