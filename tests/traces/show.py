@@ -184,3 +184,67 @@ def test_follow():
     follower.wait(2 * n)
     follower.stop()
     assert len(follower.out) == 2 * n
+
+
+def test_follow_shows_what_vushim_keeps():
+    """A message that nothing follows is shown while the file is still waited for."""
+    t = tw.Trace()
+    t.message(tw.FRONT, False, "SET_VRING_NUM", tw.pair(0, 512))
+    p = subprocess.Popen([VUSHIM, "trace", "show", "--follow", stage("kept", t)],
+                         stdout=subprocess.PIPE)
+    limit = threading.Timer(20, p.kill)
+    limit.start()
+    head, line = p.stdout.readline(), p.stdout.readline()
+    limit.cancel()
+    p.send_signal(signal.SIGINT)
+    assert p.wait(20) == 0
+    assert head.startswith(b"# vm7/net0") and b"front -> vushim" in line, line
+
+
+def test_follow_through_rotations():
+    """Records right before a file is renamed and right after it was begun: each once, in order."""
+    path = stage("rotated", tw.Trace())
+    follower = Follower(path)
+    t = tw.Trace()
+    head = t.data
+    for turn in range(6):
+        for step in ("old", "new"):
+            t.data = b""
+            for _ in range(20):
+                t.message(tw.FRONT, False, "GET_FEATURES")
+            if step == "old":
+                with open(path, "ab") as f:
+                    f.write(t.data)
+                os.rename(path, path + ".1")
+            else:
+                with open(path, "wb") as f:
+                    f.write(head + t.data)
+        follower.wait(t.number)
+    follower.stop()
+    assert [r["number"] for r in follower.out] == list(range(1, t.number + 1))
+
+
+def test_follow_leaves_a_file_that_was_cut():
+    """A writer that died inside a record, and the next one, which renamed its file."""
+    t, _ = changed()
+    path = stage("died", t.data[:-5])
+    follower = Follower(path)
+    n = len(records(stage("whole", t)))
+    follower.wait(n - 1)
+    os.rename(path, path + ".1")
+    with open(path, "wb") as f:
+        f.write(t.data)
+    follower.wait(2 * n - 1)
+    follower.stop()
+
+
+def test_follow_ends_when_nobody_reads():
+    """Also while the file is silent."""
+    t, _ = changed()
+    p = subprocess.Popen([VUSHIM, "trace", "show", "--follow", stage("unread", t)],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p.stdout.readline()
+    p.stdout.close()
+    assert p.wait(20) == 0
+    assert not p.stderr.read()
+    p.stderr.close()
