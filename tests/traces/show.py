@@ -37,6 +37,16 @@ def test_every_message():
     assert found[-1]["kind"] == "gap" and found[-1]["lost"] == 7
 
 
+def test_regions_with_room_for_more():
+    """User-mode Linux sends the whole structure whatever it counts."""
+    t = tw.Trace()
+    region = tw.struct.pack("=QQQQ", 0, 4096, 0x7000, 0)
+    t.message(tw.FRONT, False, "SET_MEM_TABLE", tw.pair(2, 0) + region * 8)
+    path = stage("roomy", t)
+    assert len(records(path)[0]["fields"]["regions"]) == 2
+    assert lines(path)[1].count("{guest_addr=0 size=0x1000 user_addr=0x7000 mmap_offset=0}") == 2
+
+
 def changed():
     t = tw.Trace()
     t.note(tw.EVENT, "START", "device=net,csum=on")
@@ -203,10 +213,12 @@ def test_follow_shows_what_vushim_keeps():
 
 def test_follow_through_rotations():
     """Records right before a file is renamed and right after it was begun: each once, in order."""
-    path = stage("rotated", tw.Trace())
-    follower = Follower(path)
     t = tw.Trace()
     head = t.data
+    t.message(tw.FRONT, False, "GET_FEATURES")
+    path = stage("rotated", t)
+    follower = Follower(path)
+    follower.wait(1)
     for turn in range(6):
         for step in ("old", "new"):
             t.data = b""
