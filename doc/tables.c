@@ -5,6 +5,7 @@
  *
  *   doc_tables requests|request-payloads|channel|channel-payloads
  *   doc_tables policy|protocol-features|endings|events
+ *   doc_tables message-filters|field-filters
  *   doc_tables features|config DEVICE
  *
  * What the policy does with a message is not written down here either: every message is given to
@@ -19,6 +20,7 @@
 #include "message.h"
 #include "rewrite.h"
 #include "text.h"
+#include "traceformat.h"
 
 #define CELL_LEN 512
 
@@ -106,6 +108,40 @@ static void print_payloads(enum wire_space space)
     for (size_t i = 0; (m = message_row_at(space, i)) != NULL; i++) {
         const struct payload *p = message_payload(m, false);
         ROW(m->name, range(bytes, p->least, p->most), descriptors(fds, &m->fds));
+    }
+}
+
+/* ---- Wireshark's filters: as tools/dissector names them ---- */
+
+static void print_message_filters(void)
+{
+    const struct message_row *m;
+    ROW("Message", "Payload", "Answer's payload");
+    for (unsigned space = SPACE_FRONT; space <= SPACE_BACK; space++) {
+        for (size_t i = 0; (m = message_row_at((enum wire_space)space, i)) != NULL; i++) {
+            ROW(m->name, message_payload(m, false)->name, message_payload(m, true)->name);
+        }
+    }
+}
+
+static void print_field_filters(void)
+{
+    char name[CELL_LEN];
+    char bits[CELL_LEN];
+    ROW("Filter", "Bits");
+    for (size_t i = 0; i < N_PAYLOADS; i++) {
+        const struct payload *p = &payloads[i];
+        for (size_t k = 0; k < p->n_fields; k++) {
+            snprintf(name, sizeof(name), TRACE_DISSECTOR ".%s.%s", p->name, p->fields[k].name);
+            ROW(name, number(bits, 8ul * p->fields[k].size));
+        }
+        if (p->tail == TAIL_BYTES) {
+            snprintf(name, sizeof(name), TRACE_DISSECTOR ".%s.bytes", p->name);
+            ROW(name, "");
+        } else if (p->tail == TAIL_REPEAT) {
+            snprintf(name, sizeof(name), TRACE_DISSECTOR ".%s.regions", p->name);
+            ROW(name, "");
+        }
     }
 }
 
@@ -425,6 +461,10 @@ static bool print_table(const char *name)
         print_protocol_features();
     } else if (strcmp(name, "endings") == 0) {
         print_endings();
+    } else if (strcmp(name, "message-filters") == 0) {
+        print_message_filters();
+    } else if (strcmp(name, "field-filters") == 0) {
+        print_field_filters();
     } else if (strcmp(name, "events") == 0) {
         print_events();
     } else {

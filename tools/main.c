@@ -75,6 +75,8 @@ static const struct command commands[] = {
       "Shows, compares, makes and checks interfaces.", spec_notes, cmd_profile },
     { "trace", "show FILE | diagram FILE | diff A B | replay FILE --back EP",
       "Reads protocol traces.", trace_notes, cmd_trace },
+    { "extcap", "", "Running vushims as capture interfaces of Wireshark (it calls this).", NULL,
+      cmd_extcap },
     { "ctl", "PATH status|state|offer|quit|trace start FILE|trace stop",
       "Asks a running vushim at its control socket.", ctl_notes, cmd_ctl },
     { "help", "[COMMAND|spec]", "Shows this list, or the help of a command.", NULL, cmd_help },
