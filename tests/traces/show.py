@@ -93,6 +93,30 @@ def test_filters():
     assert "column 10" in error("show", path, "--filter", "reply && ")
 
 
+def paths(value, path=""):
+    """Every path of a record's JSON."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            name = f"{path}.{key}" if path else key
+            yield name
+            yield from paths(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from paths(inner, path)
+
+
+def test_filters_know_every_member():
+    """What a record can have can be asked for, and what none has is a mistake."""
+    t, _ = changed()
+    found = records(sample()) + records(stage("changed", t))
+    known = sorted({path for record in found for path in paths(record)})
+    assert len(known) > 60, known
+    path = stage("empty-trace", tw.Trace())
+    for at in range(0, len(known), 20):
+        trace(0, "show", path, "--filter", " || ".join(known[at:at + 20]))
+    assert "column 1: no record has the member wyre" in error("show", path, "--filter", "wyre")
+
+
 def test_cut():
     """Whatever is there of the last record: what stands before it is shown, and why it ends."""
     t, _ = changed()
