@@ -35,7 +35,9 @@ struct show {
     struct trace_story story;
     struct trace_record record;
     uint64_t begin_ns;
-    uint64_t n;               /* records so far */
+    uint64_t n;           /* records so far */
+    uint64_t last_number; /* of the last one, and its connection */
+    uint32_t last_life;
     bool holds;               /* `line` waits for what becomes of its message */
     bool held_match;          /* the filter wants it */
     struct trace_record held; /* only its head is used */
@@ -178,6 +180,28 @@ static void show_head(const struct show *s)
     }
 }
 
+/* What is between this record and the last one: another connection, or records that were lost without
+ * a word (a file of the rotation that is no longer there). */
+static void show_between(struct show *s)
+{
+    const struct trace_record *r = &s->record;
+    uint64_t next = s->last_number + 1 + (r->kind == TRACE_GAP ? r->lost : 0);
+    bool missing = s->n > 1 && r->number > next;
+    bool another = s->n > 1 && r->life != s->last_life;
+    s->last_number = r->number;
+    s->last_life = r->life;
+    if (s->o->json || (!missing && !another)) {
+        return;
+    }
+    release(s);
+    if (another) {
+        printf("# connection %" PRIu32 "\n", r->life);
+    }
+    if (missing) {
+        printf("# %" PRIu64 " records are missing here\n", r->number - next);
+    }
+}
+
 static void show_record(struct show *s)
 {
     struct trace_view v = trace_story_next(&s->story, &s->record);
@@ -187,6 +211,7 @@ static void show_record(struct show *s)
         s->begin_ns = s->record.time_ns;
         show_head(s);
     }
+    show_between(s);
     if (s->o->json) {
         char *text = match && json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
         if (text != NULL) {

@@ -75,6 +75,22 @@ def test_lines_for_people():
     assert len(lines(stage("changed", t), "--all")) == 10
 
 
+def test_what_is_between_lines():
+    """A number that is missing without a gap, another connection, and nothing else."""
+    t = tw.Trace()
+    t.passed(tw.FRONT, "SET_OWNER")
+    t.gap(3)
+    t.number += 4
+    t.message(tw.FRONT, False, "GET_FEATURES")
+    t.life = 2
+    t.message(tw.FRONT, False, "GET_FEATURES")
+    found = lines(stage("between", t))
+    assert found[3] == "# 4 records are missing here", found
+    assert found[4].endswith("front -> vushim  GET_FEATURES"), found
+    assert found[5] == "# connection 2" and len(found) == 7, found
+    assert len(records(stage("between", t))) == 5
+
+
 def test_json_of_a_change():
     t, ask = changed()
     r = next(r for r in records(stage("changed", t)) if r.get("origin") == "changed")
