@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "text.h"
+#include "trace_clean.h"
 
 enum style {
     DECIMAL,
@@ -191,11 +192,16 @@ static void add_message(json_t *to, const struct trace_view *v)
     }
 }
 
-/* Bytes of a file need not be text. */
+/* Bytes of a file need not be text, and one that was cut may end inside a character. */
 static json_t *text_json(const char *text)
 {
+    static char clean[TRACE_TEXT_MAX + 8];
     json_t *value = json_string(text);
-    return value != NULL ? value : json_string("?");
+    if (value != NULL) {
+        return value;
+    }
+    trace_clean(text, TRACE_TEXT_MAX, clean, sizeof(clean));
+    return json_string(clean);
 }
 
 json_t *trace_json(const struct trace_view *v)

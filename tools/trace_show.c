@@ -14,6 +14,7 @@
 #include "cmd_trace.h"
 #include "print.h"
 #include "trace_change.h"
+#include "trace_clean.h"
 #include "trace_file.h"
 #include "trace_filter.h"
 #include "trace_json.h"
@@ -121,14 +122,16 @@ static void release(struct show *s)
 static void show_note(struct show *s, const struct trace_record *r)
 {
     char line[LINE_LEN];
+    char clean[LINE_LEN]; /* of what a terminal would obey */
     char lost[64];
     snprintf(lost, sizeof(lost), "%" PRIu64 " records lost here", r->lost);
     snprintf(line, sizeof(line), "--- %s%s%s", r->kind == TRACE_GAP ? lost : r->name,
              r->text[0] != '\0' ? ": " : "", r->text);
+    trace_clean(line, LINE_LEN, clean, sizeof(clean));
     uint64_t us = r->time_ns > s->begin_ns ? (r->time_ns - s->begin_ns) / 1000 : 0;
     bool has_side = r->kind == TRACE_ENDING || r->kind == TRACE_REFUSED;
     printf("%6" PRIu64 " %4" PRIu64 ".%06" PRIu64 "  %-*s %s\n", r->number, us / 1000000,
-           us % 1000000, PATH_WIDTH, has_side ? trace_wire_name(r->wire) : "", line);
+           us % 1000000, PATH_WIDTH, has_side ? trace_wire_name(r->wire) : "", clean);
 }
 
 static void show_message(struct show *s, const struct trace_view *v, bool match)
@@ -170,13 +173,15 @@ static void show_message(struct show *s, const struct trace_view *v, bool match)
 static void show_head(const struct show *s)
 {
     char when[64];
+    char device[sizeof(s->file->reader.device) + 8];
     time_t seconds = (time_t)(s->begin_ns / 1000000000);
     struct tm tm;
     if (s->o->json) {
         return;
     }
     if (localtime_r(&seconds, &tm) != NULL && strftime(when, sizeof(when), "%F %T %z", &tm) > 0) {
-        printf("# %s, from %s\n", s->file->reader.device, when);
+        trace_clean(s->file->reader.device, sizeof(device), device, sizeof(device));
+        printf("# %s, from %s\n", device, when);
     }
 }
 

@@ -164,10 +164,21 @@ def test_foreign():
 
 
 def test_names_of_a_file_make_no_lines():
-    t = tw.Trace()
-    t.note(tw.EVENT, "A\nB", "c\x1b[31m\nd")
+    """Nor colours, by ESC or by the one-character form of the same."""
+    t = tw.Trace(device="vm\x1b[31m\n7")
+    t.note(tw.EVENT, "A\nB", "c\x1b[31m\nd\x9b31m")
     found = lines(stage("hostile", t))
-    assert len(found) == 2 and "\x1b" not in found[1], found
+    assert len(found) == 2 and not set("\x1b\x9b") & set("".join(found)), found
+
+
+def test_bytes_that_are_no_text():
+    """What is text around them stays; a text may also have been cut inside a character."""
+    t = tw.Trace()
+    t.note(tw.EVENT, b"A\xff", b"caf\xc3\xa9 \xc3")
+    t.note(tw.ENDING, "LEFT", "x" + "\u00e9" * 2047 + "x")
+    found = records(stage("bytes", t))
+    assert found[0]["name"] == "A?" and found[0]["text"] == "caf\u00e9 ?", found[0]
+    assert found[1]["text"] == "x" + "\u00e9" * 2047 + "x"
 
 
 def test_huge():
