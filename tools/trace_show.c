@@ -74,6 +74,18 @@ static void print_line(const struct show *s, const struct trace_record *r, const
            us % 1000000, PATH_WIDTH, path, line);
 }
 
+/* In the unit that people would say it in. */
+static void add_latency(struct text *t, uint64_t ns)
+{
+    if (ns < 1000000) {
+        text_add(t, "  [%" PRIu64 ".%" PRIu64 " us", ns / 1000, ns / 100 % 10);
+    } else if (ns < 1000000000) {
+        text_add(t, "  [%" PRIu64 ".%03" PRIu64 " ms", ns / 1000000, ns / 1000 % 1000);
+    } else {
+        text_add(t, "  [%" PRIu64 ".%03" PRIu64 " s", ns / 1000000000, ns / 1000000 % 1000);
+    }
+}
+
 static void describe(const struct trace_view *v, struct text *t)
 {
     char message[LINE_LEN / 2];
@@ -89,8 +101,8 @@ static void describe(const struct trace_view *v, struct text *t)
     }
     text_add(t, "%s", v->record->n_fds > 0 ? ")" : "");
     if (v->request_number != 0) {
-        text_add(t, "  [%" PRIu64 ".%" PRIu64 " us after %" PRIu64 "]", v->latency_ns / 1000,
-                 v->latency_ns / 100 % 10, v->request_number);
+        add_latency(t, v->latency_ns);
+        text_add(t, " after %" PRIu64 "]", v->request_number);
     }
 }
 

@@ -2,6 +2,7 @@
 """vushim trace show: lines, JSON, filters, files that grow, and files that are nothing of the kind."""
 import json
 import os
+import random
 import signal
 import subprocess
 import threading
@@ -73,6 +74,17 @@ def test_lines_for_people():
     assert "12 records lost here" in found[6] and "--- LEFT: why" in found[7]
     assert len(found) == 8
     assert len(lines(stage("changed", t), "--all")) == 10
+
+
+def test_latencies():
+    """In the unit that fits: a slow answer is what is looked for."""
+    t = tw.Trace(step=0)
+    for think in (1234, 12_345_678, 2_345_678_901):
+        t.message(tw.BACK, True, "GET_FEATURES")
+        t.time += think
+        t.message(tw.BACK, False, "GET_FEATURES", bytes(8), reply=True)
+    found = [line.split("[")[1] for line in lines(stage("slow", t)) if "reply" in line]
+    assert found == ["1.2 us after 1]", "12.345 ms after 3]", "2.345 s after 5]"], found
 
 
 def test_what_is_between_lines():
@@ -150,6 +162,26 @@ def test_damaged():
     data = t.data[:at] + b"\xff" * 50 + t.data[at + 50:]
     out, err = trace(2, "show", "--json", stage("damaged", data))
     assert len(out.splitlines()) >= 5 and "at byte" in err and err.count("\n") == 1, err
+
+
+def test_garbage():
+    """Bytes changed at random anywhere: good JSON as far as it goes, at most one line of why, no
+    crash; and files of nothing but noise."""
+    draw = random.Random(7)
+    t, _ = changed()
+    for turn in range(60):
+        data = bytearray(t.data if turn % 4 else draw.randbytes(3000))
+        if turn % 8 == 0:
+            data[:28] = t.data[:28]
+        for _ in range(draw.randrange(1, 12)):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+        for options in ((), ("--json",)):
+            p = subprocess.run([VUSHIM, "trace", "show", "-", *options], input=data,
+                               capture_output=True, timeout=20)
+            assert p.returncode in (0, 2), (turn, p)
+            assert p.stderr.count(b"\n") <= 1 and (p.returncode == 0 or p.stderr), (turn, p.stderr)
+            for line in p.stdout.splitlines() if options else ():
+                json.loads(line)
 
 
 def test_foreign():
