@@ -199,6 +199,26 @@ const struct fds_allowed *message_fds(const struct message_row *row, bool reply)
     return reply ? &row->answer_fds : &row->fds;
 }
 
+struct msg_tail msg_tail(const struct msg *m, const struct payload *p)
+{
+    struct msg_tail tail = { .n = 0, .offset = p->fixed, .stride = 1 };
+    uint32_t says = 0;
+    if (p->tail == TAIL_NONE || m->head.size <= p->fixed) {
+        return tail;
+    }
+    size_t room = m->head.size - p->fixed;
+    memcpy(&says, m->body + p->tail_count_offset, sizeof(says));
+    if (p->tail == TAIL_REPEAT) {
+        /* The larger form only when they fill the message exactly: some peers send room for more than
+         * they count. */
+        const struct payload *element = &payloads[p->tail_element];
+        bool large = (uint64_t)says * element->most == room;
+        tail.stride = large ? element->most : element->fixed;
+    }
+    tail.n = says < room / tail.stride ? says : room / tail.stride;
+    return tail;
+}
+
 uint64_t field_get(const struct msg *m, const struct field *f)
 {
     uint64_t value = 0;

@@ -179,6 +179,22 @@ void msg_clear(struct msg *m);
 const struct payload *message_payload(const struct message_row *row, bool reply);
 const struct fds_allowed *message_fds(const struct message_row *row, bool reply);
 
+/* What a message has behind its fixed fields, of what it says that there is. */
+struct msg_tail {
+    size_t n;      /* elements, or bytes */
+    size_t offset; /* in the payload */
+    size_t stride;
+};
+struct msg_tail msg_tail(const struct msg *m, const struct payload *p);
+/* A field of element `i` of a TAIL_REPEAT, where it is in the message. */
+static inline struct field msg_tail_field(const struct msg_tail *tail, size_t i,
+                                          const struct field *f)
+{
+    struct field at = *f;
+    at.offset = (uint16_t)(tail->offset + i * tail->stride + f->offset);
+    return at;
+}
+
 /* Value of a fixed field of up to 8 bytes, zero when the peer's shorter form lacks it. */
 uint64_t field_get(const struct msg *m, const struct field *f);
 /* Writes it; the message must have the field. */

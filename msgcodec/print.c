@@ -24,6 +24,8 @@ static const enum style styles[] = {
 
 /* Longest list of names that a line of log can bear. */
 #define NAMES_LEN 1024
+/* Bytes of an opaque tail that people are shown. */
+#define TAIL_SHOWN 32
 
 static void print_bytes(struct text *t, const struct msg *m, const struct field *f, size_t n)
 {
@@ -66,6 +68,56 @@ static void print_value(struct text *t, enum device_type device, const struct ms
     }
 }
 
+static void print_fields(struct text *t, enum device_type device, const struct msg *m,
+                         const struct payload *p)
+{
+    for (size_t i = 0; i < p->n_fields; i++) {
+        const struct field *f = &p->fields[i];
+        if (styles[f->kind] != HIDDEN && field_present(m, f)) {
+            text_add(t, " %s=", f->name);
+            print_value(t, device, m, f);
+        }
+    }
+}
+
+/* " regions=[{guest_addr=0 size=0x1000} {...}]" */
+static void print_elements(struct text *t, enum device_type device, const struct msg *m,
+                           const struct payload *element, const struct msg_tail *tail)
+{
+    text_add(t, " %ss=[", element->name);
+    for (size_t i = 0; i < tail->n; i++) {
+        const char *separator = i > 0 ? " {" : "{";
+        for (size_t k = 0; k < element->n_fields; k++) {
+            struct field f = msg_tail_field(tail, i, &element->fields[k]);
+            if (styles[f.kind] != HIDDEN) {
+                text_add(t, "%s%s=", separator, f.name);
+                print_value(t, device, m, &f);
+                separator = " ";
+            }
+        }
+        text_add(t, "}");
+    }
+    text_add(t, "]");
+}
+
+static void print_tail(struct text *t, enum device_type device, const struct msg *m,
+                       const struct payload *p)
+{
+    struct msg_tail tail = msg_tail(m, p);
+    if (tail.n == 0) {
+        return;
+    }
+    if (p->tail == TAIL_REPEAT) {
+        print_elements(t, device, m, &payloads[p->tail_element], &tail);
+        return;
+    }
+    text_add(t, " bytes=");
+    for (size_t i = 0; i < tail.n && i < TAIL_SHOWN; i++) {
+        text_add(t, "%02x", m->body[tail.offset + i]);
+    }
+    text_add(t, "%s", tail.n > TAIL_SHOWN ? "..." : "");
+}
+
 void message_print(enum wire_space space, enum device_type device, const struct msg *m, char *buf,
                    size_t len)
 {
@@ -80,13 +132,8 @@ void message_print(enum wire_space space, enum device_type device, const struct 
         text_add(&t, " %u bytes", m->head.size);
     } else {
         const struct payload *p = message_payload(row, reply);
-        for (size_t i = 0; i < p->n_fields; i++) {
-            const struct field *f = &p->fields[i];
-            if (styles[f->kind] != HIDDEN && field_present(m, f)) {
-                text_add(&t, " %s=", f->name);
-                print_value(&t, device, m, f);
-            }
-        }
+        print_fields(&t, device, m, p);
+        print_tail(&t, device, m, p);
     }
     if (m->fds.n > 0) {
         text_add(&t, " +%zu %s", m->fds.n,

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "message.h"
 #include "util.h"
 
 #define MAX_NODES 64
@@ -119,6 +120,107 @@ static bool take_value(struct parser *p, char *to)
     return true;
 }
 
+/* ---- what there is to ask for: a word that no record has is a mistake, not an empty answer ---- */
+
+/* "features", "features.names", "index", "nofd" */
+static bool has_field(const struct payload *p, const char *name)
+{
+    for (size_t i = 0; i < p->n_fields; i++) {
+        const struct field *f = &p->fields[i];
+        size_t len = strlen(f->name);
+        bool bits = f->kind == KIND_FEATURES || f->kind == KIND_PROTOCOL_FEATURES;
+        if (f->kind == KIND_VRING_FD && strcmp(name, "nofd") == 0) {
+            return true;
+        }
+        if (f->kind == KIND_PAD || strncmp(name, f->name, len) != 0) {
+            continue;
+        }
+        const char *rest = name + len;
+        if (*rest == '\0' ||
+            (bits && (strcmp(rest, ".names") == 0 || strcmp(rest, ".value") == 0))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "regions", "regions.size" */
+static bool has_element(const struct payload *p, const char *name)
+{
+    if (p->tail != TAIL_REPEAT) {
+        return false;
+    }
+    const struct payload *element = &payloads[p->tail_element];
+    size_t len = strlen(element->name);
+    if (strncmp(name, element->name, len) != 0 || name[len] != 's') {
+        return false;
+    }
+    const char *rest = name + len + 1;
+    return *rest == '\0' || (*rest == '.' && has_field(element, rest + 1));
+}
+
+static bool is_member(const char *path)
+{
+    static const char *const members[] = {
+        "number",       "time",      "life",     "wire",           "direction",
+        "kind",         "request",   "id",       "reply",          "need_reply",
+        "size",         "fields",    "fds",      "origin",         "before",
+        "name",         "text",      "lost",     "request_number", "latency_ns",
+        "fds.role",     "fds.inode", "fds.kind", "fds.size",       "fields.bytes",
+        "before.bytes",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
+        if (strcmp(path, members[i]) == 0) {
+            return true;
+        }
+    }
+    if (strncmp(path, "fields.", 7) != 0 && strncmp(path, "before.", 7) != 0) {
+        return false;
+    }
+    for (size_t i = 0; i < N_PAYLOADS; i++) {
+        if (has_field(&payloads[i], path + 7) || has_element(&payloads[i], path + 7)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A message without a row has its number in its name. */
+static bool is_request(const char *name)
+{
+    const struct message_row *row;
+    for (unsigned space = SPACE_FRONT; space <= SPACE_BACK; space++) {
+        for (size_t i = 0; (row = message_row_at((enum wire_space)space, i)) != NULL; i++) {
+            if (strcmp(row->name, name) == 0) {
+                return true;
+            }
+        }
+    }
+    return strncmp(name, "unknown(", strlen("unknown(")) == 0;
+}
+
+static bool no_such(struct parser *p, const char *at, const char *what, const char *word)
+{
+    char text[WORD_LEN + 64];
+    snprintf(text, sizeof(text), "no record has %s %s (see vushim-trace(1))", what, word);
+    p->at = at;
+    return fail(p, text);
+}
+
+static bool parse_value(struct parser *p, struct node *node)
+{
+    skip_blanks(p);
+    const char *at = p->at;
+    if (!take_value(p, node->value)) {
+        return fail(p, "a value is wanted");
+    }
+    bool whole = node->op == OP_EQ || node->op == OP_NE;
+    if (whole && strcmp(node->path, "request") == 0 && !is_request(node->value)) {
+        return no_such(p, at, "the message", node->value);
+    }
+    return true;
+}
+
 static bool parse_comparison(struct parser *p)
 {
     static const struct {
@@ -130,13 +232,18 @@ static bool parse_comparison(struct parser *p)
     if (node == NULL) {
         return false;
     }
+    skip_blanks(p);
+    const char *at = p->at;
     if (!take_word(p, PATH_CHARS, node->path)) {
         return fail(p, "a member's name is wanted (request, wire, fields.index, ...)");
+    }
+    if (!is_member(node->path)) {
+        return no_such(p, at, "the member", node->path);
     }
     for (size_t k = 0; k < ARRAY_SIZE(operators); k++) {
         if (take(p, operators[k].token)) {
             node->op = operators[k].op;
-            return take_value(p, node->value) || fail(p, "a value is wanted");
+            return parse_value(p, node);
         }
     }
     return true;

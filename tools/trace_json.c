@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "text.h"
+#include "trace_clean.h"
 
 enum style {
     DECIMAL,
@@ -118,23 +119,20 @@ static void add_fields(json_t *to, enum device_type device, const struct payload
 static void add_tail(json_t *to, enum device_type device, const struct payload *p,
                      const struct msg *m)
 {
-    uint32_t count = 0;
+    struct msg_tail tail = msg_tail(m, p);
     if (p->tail == TAIL_NONE || m->head.size < p->fixed) {
         return;
     }
-    memcpy(&count, m->body + p->tail_count_offset, sizeof(count));
-    size_t left = m->head.size - p->fixed;
-    uint8_t *at = m->body + p->fixed;
     if (p->tail == TAIL_BYTES) {
-        json_object_set_new(to, "bytes", bytes_json(at, count < left ? count : left, ""));
+        json_object_set_new(to, "bytes", bytes_json(m->body + tail.offset, tail.n, ""));
         return;
     }
     const struct payload *element = &payloads[p->tail_element];
-    size_t step = count > 0 ? left / count : 0;
     char name[64];
     json_t *list = json_array();
-    for (; step >= element->fixed && step <= element->most && count > 0; count--, at += step) {
-        struct msg part = { .head.size = element->fixed, .body = at };
+    for (size_t i = 0; i < tail.n; i++) {
+        struct msg part = { .head.size = element->fixed,
+                            .body = m->body + tail.offset + i * tail.stride };
         json_t *fields = json_object();
         add_fields(fields, device, element, &part);
         json_array_append_new(list, fields);
@@ -194,11 +192,16 @@ static void add_message(json_t *to, const struct trace_view *v)
     }
 }
 
-/* Bytes of a file need not be text. */
+/* Bytes of a file need not be text, and one that was cut may end inside a character. */
 static json_t *text_json(const char *text)
 {
+    static char clean[TRACE_TEXT_MAX + 8];
     json_t *value = json_string(text);
-    return value != NULL ? value : json_string("?");
+    if (value != NULL) {
+        return value;
+    }
+    trace_clean(text, TRACE_TEXT_MAX, clean, sizeof(clean));
+    return json_string(clean);
 }
 
 json_t *trace_json(const struct trace_view *v)

@@ -3,8 +3,10 @@
  * A message that the shim passes on stands in two records; for people they are one line. So a record
  * that came in is held until the next one is known. */
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -12,14 +14,19 @@
 #include "cmd_trace.h"
 #include "print.h"
 #include "trace_change.h"
+#include "trace_clean.h"
 #include "trace_file.h"
 #include "trace_filter.h"
 #include "trace_json.h"
 
 #define LINE_LEN 4096
 #define PATH_WIDTH 16
-/* How often a live file is looked at. */
-#define LOOK_NS 50000000
+/* How often a live file is looked at, and how many times more once it has been renamed while a record
+ * in it is not complete: whoever wrote it may have gone. */
+#define LOOK_MS 50
+#define LAST_LOOKS 20
+/* The head of a file's first block: with less it would be taken for something else. */
+#define HEAD_LEN 12
 
 struct show {
     const struct trace_options *o;
@@ -29,11 +36,15 @@ struct show {
     struct trace_story story;
     struct trace_record record;
     uint64_t begin_ns;
-    uint64_t n;               /* records so far */
+    uint64_t n;           /* records so far */
+    uint64_t last_number; /* of the last one, and its connection */
+    uint32_t last_life;
     bool holds;               /* `line` waits for what becomes of its message */
     bool held_match;          /* the filter wants it */
     struct trace_record held; /* only its head is used */
     char line[LINE_LEN];
+    bool idle;       /* nothing has come since the last look */
+    unsigned turned; /* looks since the file got a successor */
 };
 
 static volatile sig_atomic_t is_over;
@@ -111,14 +122,16 @@ static void release(struct show *s)
 static void show_note(struct show *s, const struct trace_record *r)
 {
     char line[LINE_LEN];
+    char clean[LINE_LEN]; /* of what a terminal would obey */
     char lost[64];
     snprintf(lost, sizeof(lost), "%" PRIu64 " records lost here", r->lost);
     snprintf(line, sizeof(line), "--- %s%s%s", r->kind == TRACE_GAP ? lost : r->name,
              r->text[0] != '\0' ? ": " : "", r->text);
+    trace_clean(line, LINE_LEN, clean, sizeof(clean));
     uint64_t us = r->time_ns > s->begin_ns ? (r->time_ns - s->begin_ns) / 1000 : 0;
     bool has_side = r->kind == TRACE_ENDING || r->kind == TRACE_REFUSED;
     printf("%6" PRIu64 " %4" PRIu64 ".%06" PRIu64 "  %-*s %s\n", r->number, us / 1000000,
-           us % 1000000, PATH_WIDTH, has_side ? trace_wire_name(r->wire) : "", line);
+           us % 1000000, PATH_WIDTH, has_side ? trace_wire_name(r->wire) : "", clean);
 }
 
 static void show_message(struct show *s, const struct trace_view *v, bool match)
@@ -160,13 +173,37 @@ static void show_message(struct show *s, const struct trace_view *v, bool match)
 static void show_head(const struct show *s)
 {
     char when[64];
+    char device[sizeof(s->file->reader.device) + 8];
     time_t seconds = (time_t)(s->begin_ns / 1000000000);
     struct tm tm;
     if (s->o->json) {
         return;
     }
     if (localtime_r(&seconds, &tm) != NULL && strftime(when, sizeof(when), "%F %T %z", &tm) > 0) {
-        printf("# %s, from %s\n", s->file->reader.device, when);
+        trace_clean(s->file->reader.device, sizeof(device), device, sizeof(device));
+        printf("# %s, from %s\n", device, when);
+    }
+}
+
+/* What is between this record and the last one: another connection, or records that were lost without
+ * a word (a file of the rotation that is no longer there). */
+static void show_between(struct show *s)
+{
+    const struct trace_record *r = &s->record;
+    uint64_t next = s->last_number + 1 + (r->kind == TRACE_GAP ? r->lost : 0);
+    bool missing = s->n > 1 && r->number > next;
+    bool another = s->n > 1 && r->life != s->last_life;
+    s->last_number = r->number;
+    s->last_life = r->life;
+    if (s->o->json || (!missing && !another)) {
+        return;
+    }
+    release(s);
+    if (another) {
+        printf("# connection %" PRIu32 "\n", r->life);
+    }
+    if (missing) {
+        printf("# %" PRIu64 " records are missing here\n", r->number - next);
     }
 }
 
@@ -179,6 +216,7 @@ static void show_record(struct show *s)
         s->begin_ns = s->record.time_ns;
         show_head(s);
     }
+    show_between(s);
     if (s->o->json) {
         char *text = match && json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
         if (text != NULL) {
@@ -204,44 +242,69 @@ static bool has_turned(const struct show *s)
     struct stat ours;
     struct stat there;
     return fstat(s->file->fd, &ours) == 0 && stat(s->path, &there) == 0 &&
+           there.st_size >= HEAD_LEN &&
            (ours.st_ino != there.st_ino || ours.st_dev != there.st_dev ||
             (uint64_t)ours.st_size < s->file->reader.offset);
 }
 
-/* True when there may be more. */
+static bool open_successor(struct show *s)
+{
+    trace_file_close(s->file);
+    s->file = trace_file_open("show", s->path);
+    s->turned = 0;
+    return s->file != NULL;
+}
+
+/* True when there may be more. A file that has a successor is read once more before it is left: its
+ * last records may have come between the last reading and the renaming. */
 static bool wait_for_more(struct show *s)
 {
-    const struct timespec pause = { .tv_nsec = LOOK_NS };
-    bool turned = has_turned(s);
+    struct pollfd out = { .fd = STDOUT_FILENO }; /* tells when nobody reads it any more */
+    bool complete = s->file->reader.have == s->file->reader.used;
+    if (s->turned > 0 && (complete || s->turned > LAST_LOOKS)) {
+        return open_successor(s);
+    }
+    if (s->idle) {
+        release(s); /* what is passed on is so at once */
+    }
+    s->idle = true;
     if (fflush(stdout) != 0) {
         return false;
     }
-    if (turned && s->file->reader.have == s->file->reader.used) {
-        trace_file_close(s->file);
-        s->file = trace_file_open("show", s->path);
-        return s->file != NULL;
-    }
-    nanosleep(&pause, NULL);
-    return !is_over;
+    s->turned = has_turned(s) ? s->turned + 1 : 0;
+    return poll(&out, 1, LOOK_MS) <= 0 && !is_over;
 }
 
-static void stop_on_signals(void)
+static void begin_following(void)
 {
     struct sigaction action = { .sa_handler = on_signal };
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* What a reader that has gone did not take is no error: it has seen what it wanted. */
+static void end_following(void)
+{
+    struct pollfd out = { .fd = STDOUT_FILENO };
+    fflush(stdout);
+    if (poll(&out, 1, 0) > 0 && (out.revents & POLLERR) != 0) {
+        __fpurge(stdout);
+        clearerr(stdout);
+    }
 }
 
 static int show_all(struct show *s)
 {
     for (;;) {
         enum trace_file_result result = trace_file_next(s->file, s->o->follow, &s->record);
-        if (result == TRACE_FILE_RECORD) {
+        if (result == TRACE_FILE_RECORD && !is_over && !ferror(stdout)) {
+            s->idle = false;
             show_record(s);
         } else if (result == TRACE_FILE_BAD) {
             release(s);
             return 2;
-        } else if (!s->o->follow || is_over) {
+        } else if (!s->o->follow || is_over || ferror(stdout)) {
             release(s);
             return 0;
         } else if (!wait_for_more(s)) {
@@ -269,10 +332,13 @@ int trace_show(const struct trace_options *o, const char *const *words)
         return 2;
     }
     if (o->follow) {
-        stop_on_signals();
+        begin_following();
     }
     snprintf(show.path, sizeof(show.path), "%s", show.file->path);
     int status = show_all(&show);
+    if (o->follow) {
+        end_following();
+    }
     trace_file_close(show.file);
     trace_filter_free(show.filter);
     return status;

@@ -37,6 +37,16 @@ def test_every_message():
     assert found[-1]["kind"] == "gap" and found[-1]["lost"] == 7
 
 
+def test_regions_with_room_for_more():
+    """User-mode Linux sends the whole structure whatever it counts."""
+    t = tw.Trace()
+    region = tw.struct.pack("=QQQQ", 0, 4096, 0x7000, 0)
+    t.message(tw.FRONT, False, "SET_MEM_TABLE", tw.pair(2, 0) + region * 8)
+    path = stage("roomy", t)
+    assert len(records(path)[0]["fields"]["regions"]) == 2
+    assert lines(path)[1].count("{guest_addr=0 size=0x1000 user_addr=0x7000 mmap_offset=0}") == 2
+
+
 def changed():
     t = tw.Trace()
     t.note(tw.EVENT, "START", "device=net,csum=on")
@@ -65,6 +75,22 @@ def test_lines_for_people():
     assert len(lines(stage("changed", t), "--all")) == 10
 
 
+def test_what_is_between_lines():
+    """A number that is missing without a gap, another connection, and nothing else."""
+    t = tw.Trace()
+    t.passed(tw.FRONT, "SET_OWNER")
+    t.gap(3)
+    t.number += 4
+    t.message(tw.FRONT, False, "GET_FEATURES")
+    t.life = 2
+    t.message(tw.FRONT, False, "GET_FEATURES")
+    found = lines(stage("between", t))
+    assert found[3] == "# 4 records are missing here", found
+    assert found[4].endswith("front -> vushim  GET_FEATURES"), found
+    assert found[5] == "# connection 2" and len(found) == 7, found
+    assert len(records(stage("between", t))) == 5
+
+
 def test_json_of_a_change():
     t, ask = changed()
     r = next(r for r in records(stage("changed", t)) if r.get("origin") == "changed")
@@ -81,6 +107,30 @@ def test_filters():
     assert len(records(path, "--filter", "origin == changed")) == 1
     assert len(lines(path, "--filter", "kind != message")) == 1 + 3
     assert "column 10" in error("show", path, "--filter", "reply && ")
+
+
+def paths(value, path=""):
+    """Every path of a record's JSON."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            name = f"{path}.{key}" if path else key
+            yield name
+            yield from paths(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from paths(inner, path)
+
+
+def test_filters_know_every_member():
+    """What a record can have can be asked for, and what none has is a mistake."""
+    t, _ = changed()
+    found = records(sample()) + records(stage("changed", t))
+    known = sorted({path for record in found for path in paths(record)})
+    assert len(known) > 60, known
+    path = stage("empty-trace", tw.Trace())
+    for at in range(0, len(known), 20):
+        trace(0, "show", path, "--filter", " || ".join(known[at:at + 20]))
+    assert "column 1: no record has the member wyre" in error("show", path, "--filter", "wyre")
 
 
 def test_cut():
@@ -114,10 +164,21 @@ def test_foreign():
 
 
 def test_names_of_a_file_make_no_lines():
-    t = tw.Trace()
-    t.note(tw.EVENT, "A\nB", "c\x1b[31m\nd")
+    """Nor colours, by ESC or by the one-character form of the same."""
+    t = tw.Trace(device="vm\x1b[31m\n7")
+    t.note(tw.EVENT, "A\nB", "c\x1b[31m\nd\x9b31m")
     found = lines(stage("hostile", t))
-    assert len(found) == 2 and "\x1b" not in found[1], found
+    assert len(found) == 2 and not set("\x1b\x9b") & set("".join(found)), found
+
+
+def test_bytes_that_are_no_text():
+    """What is text around them stays; a text may also have been cut inside a character."""
+    t = tw.Trace()
+    t.note(tw.EVENT, b"A\xff", b"caf\xc3\xa9 \xc3")
+    t.note(tw.ENDING, "LEFT", "x" + "\u00e9" * 2047 + "x")
+    found = records(stage("bytes", t))
+    assert found[0]["name"] == "A?" and found[0]["text"] == "caf\u00e9 ?", found[0]
+    assert found[1]["text"] == "x" + "\u00e9" * 2047 + "x"
 
 
 def test_huge():
@@ -184,3 +245,69 @@ def test_follow():
     follower.wait(2 * n)
     follower.stop()
     assert len(follower.out) == 2 * n
+
+
+def test_follow_shows_what_vushim_keeps():
+    """A message that nothing follows is shown while the file is still waited for."""
+    t = tw.Trace()
+    t.message(tw.FRONT, False, "SET_VRING_NUM", tw.pair(0, 512))
+    p = subprocess.Popen([VUSHIM, "trace", "show", "--follow", stage("kept", t)],
+                         stdout=subprocess.PIPE)
+    limit = threading.Timer(20, p.kill)
+    limit.start()
+    head, line = p.stdout.readline(), p.stdout.readline()
+    limit.cancel()
+    p.send_signal(signal.SIGINT)
+    assert p.wait(20) == 0
+    assert head.startswith(b"# vm7/net0") and b"front -> vushim" in line, line
+
+
+def test_follow_through_rotations():
+    """Records right before a file is renamed and right after it was begun: each once, in order."""
+    t = tw.Trace()
+    head = t.data
+    t.message(tw.FRONT, False, "GET_FEATURES")
+    path = stage("rotated", t)
+    follower = Follower(path)
+    follower.wait(1)
+    for turn in range(6):
+        for step in ("old", "new"):
+            t.data = b""
+            for _ in range(20):
+                t.message(tw.FRONT, False, "GET_FEATURES")
+            if step == "old":
+                with open(path, "ab") as f:
+                    f.write(t.data)
+                os.rename(path, path + ".1")
+            else:
+                with open(path, "wb") as f:
+                    f.write(head + t.data)
+        follower.wait(t.number)
+    follower.stop()
+    assert [r["number"] for r in follower.out] == list(range(1, t.number + 1))
+
+
+def test_follow_leaves_a_file_that_was_cut():
+    """A writer that died inside a record, and the next one, which renamed its file."""
+    t, _ = changed()
+    path = stage("died", t.data[:-5])
+    follower = Follower(path)
+    n = len(records(stage("whole", t)))
+    follower.wait(n - 1)
+    os.rename(path, path + ".1")
+    with open(path, "wb") as f:
+        f.write(t.data)
+    follower.wait(2 * n - 1)
+    follower.stop()
+
+
+def test_follow_ends_when_nobody_reads():
+    """Also while the file is silent."""
+    t, _ = changed()
+    p = subprocess.Popen([VUSHIM, "trace", "show", "--follow", stage("unread", t)],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p.stdout.readline()
+    p.stdout.close()
+    assert p.wait(20) == 0
+    assert not p.stderr.read()
+    p.stderr.close()

@@ -124,6 +124,40 @@ static void known_messages_read_as_people_expect(void **state)
     check_text(SPACE_BACK, &m, "CONFIG_CHANGE_MSG");
 }
 
+static void check_table(uint32_t size, uint32_t stride)
+{
+    uint8_t body[8 + 8 * 40] = { 2 };
+    uint64_t region[4] = { 0, 0x1000, 0x7000, 0 };
+    memcpy(body + 8, region, sizeof(region));
+    region[0] = 0x100000;
+    memcpy(body + 8 + stride, region, sizeof(region));
+    struct msg m = sample_raw(FRONT_SET_MEM_TABLE, 0, body, size, 2);
+    check_text(SPACE_FRONT, &m,
+               "SET_MEM_TABLE nregions=2 regions=[{guest_addr=0 size=0x1000 user_addr=0x7000 "
+               "mmap_offset=0} {guest_addr=0x100000 size=0x1000 user_addr=0x7000 mmap_offset=0}] "
+               "+2 memory");
+}
+
+static void what_follows_the_fields_is_printed(void **state)
+{
+    uint8_t config[12 + 64] = { 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0xff };
+    (void)state;
+    check_table(8 + 2 * 32, 32);
+    check_table(8 + 2 * 40, 40); /* xen_mmap */
+    check_table(8 + 8 * 32, 32); /* room for more than are counted */
+    struct msg m = sample_raw(FRONT_GET_CONFIG, WIRE_REPLY, config, 12 + 3, 0);
+    check_text(SPACE_FRONT, &m, "reply GET_CONFIG offset=0 size=3 flags=0 bytes=0102ff");
+    m = sample_raw(FRONT_GET_CONFIG, WIRE_REPLY, config, 12 + 2, 0); /* says more than it has */
+    check_text(SPACE_FRONT, &m, "reply GET_CONFIG offset=0 size=3 flags=0 bytes=0102");
+    config[4] = 64;
+    m = sample_raw(FRONT_GET_CONFIG, WIRE_REPLY, config, sizeof(config), 0);
+    check_text(SPACE_FRONT, &m,
+               "reply GET_CONFIG offset=0 size=64 flags=0 "
+               "bytes=0102ff0000000000000000000000000000000000000000000000000000000000...");
+    m = sample_raw(FRONT_GET_CONFIG, WIRE_REPLY, config, 12, 0);
+    check_text(SPACE_FRONT, &m, "reply GET_CONFIG offset=0 size=64 flags=0");
+}
+
 /* Any buffer: terminated, and the beginning of the whole text. */
 static void text_is_cut_where_the_buffer_ends(void **state)
 {
@@ -151,6 +185,7 @@ static const struct unit_test tests[] = {
     UNIT(every_row_prints_its_name_and_fields),
     UNIT(shorter_forms_print_what_they_have),
     UNIT(known_messages_read_as_people_expect),
+    UNIT(what_follows_the_fields_is_printed),
     UNIT(text_is_cut_where_the_buffer_ends),
 };
 

@@ -8,7 +8,7 @@
 
 static const char record[] =
     "{\"request\": \"SET_VRING_NUM\", \"id\": 8, \"reply\": false, \"need_reply\": true,"
-    " \"wire\": \"back channel\", \"fields\": {\"index\": 1, \"addr\": \"0x7f00\","
+    " \"wire\": \"back channel\", \"fields\": {\"index\": 1, \"guest_addr\": \"0x7f00\","
     " \"features\": {\"value\": \"0x3\", \"names\": [\"csum\", \"mq\"]}},"
     " \"fds\": [{\"role\": \"kick\", \"inode\": 7}, {\"role\": \"call\", \"inode\": 9}],"
     " \"latency_ns\": 1500000}";
@@ -18,7 +18,9 @@ static const struct {
     bool matches;
 } wanted[] = {
     { "request == SET_VRING_NUM", true },
-    { "request == set_vring_num", false },
+    { "request == GET_FEATURES", false },
+    { "request == \"unknown(99)\"", false },
+    { "request contains set_vring", false },
     { "request != GET_FEATURES", true },
     { "request contains VRING", true },
     { "wire == \"back channel\"", true },
@@ -29,8 +31,8 @@ static const struct {
     { "latency_ns > 1000000", true },
     { "latency_ns > 20000000", false },
     { "fields.index == 1", true },
-    { "fields.addr == 32512", true },
-    { "fields.addr > 0x7eff", true },
+    { "fields.guest_addr == 32512", true },
+    { "fields.guest_addr > 0x7eff", true },
     { "fields.features == 3", true },
     { "fields.features.names == mq", true },
     { "fields.features.names == packed", false },
@@ -78,6 +80,12 @@ static const struct {
     { "id = 8", "column 4: && or || is wanted" },
     { "id == \"8", "column 7: a value is wanted" },
     { "!", "column 2: a member's name" },
+    { "reply && wyre == front", "column 10: no record has the member wyre (see" },
+    { "fields.indx == 1", "column 1: no record has the member fields.indx" },
+    { "fields.padding == 1", "column 1: no record has the member fields.padding" },
+    { "fields.regions.index == 1", "column 1: no record has the member fields.regions.index" },
+    { "fds.names", "column 1: no record has the member fds.names" },
+    { "request == SET_VRING_KIK", "column 12: no record has the message SET_VRING_KIK" },
 };
 
 static void wrong_ones_name_the_column(void **state)
