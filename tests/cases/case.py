@@ -6,6 +6,7 @@ harness checks what holds always: vushim lives, every message that one side sent
 once and in order (or the case said that it must not), descriptors and maps are back at idle, and
 the canary (an independent vushim with its own peers) was served all the time.
 """
+import fcntl
 import os
 import select
 import shutil
@@ -13,6 +14,7 @@ import socket
 import struct
 import sys
 import tempfile
+import termios
 from collections import namedtuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -198,6 +200,8 @@ class Case:
         peer = self.end("back", name)
         if offer:
             check(self.admit(peer, offer), f"vushim left the back-end")
+            # Who comes next shall come after the last answer, also at vushim.
+            until(lambda: unread(peer.sock) == 0, "vushim to read the last answer")
         return peer
 
     def pair(self, offer=None):
@@ -416,6 +420,13 @@ def flow(writer, reader):
         else (reader.received, writer.sent)
     raise Failure(f"{writer.name} to {reader.name}: {len(want)} sent, {len(got)} arrived; "
                   f"first one too many or missing: {more[len(less)]}")
+
+
+def unread(sock):
+    """Bytes that the peer has not taken yet (counted with the kernel's own overhead)."""
+    count = bytearray(4)
+    fcntl.ioctl(sock, termios.TIOCOUTQ, count)
+    return int.from_bytes(count, sys.byteorder)
 
 
 def connect(path, patience=PATIENCE):
