@@ -282,6 +282,74 @@ static void unknown_blocks_are_passed_over(void **state)
     free(m.bytes);
 }
 
+/* A buffer that cannot hold a block gets none, whatever its size. */
+static void a_small_buffer_is_refused(void **state)
+{
+    uint8_t block[TRACE_BLOCK_MAX];
+    struct msg message;
+    (void)state;
+    record_of(message_row(SPACE_FRONT, FRONT_SET_MEM_TABLE), SPACE_FRONT, false, &message);
+    size_t whole = trace_write(&record, block, sizeof(block));
+    for (size_t len = 0; len < whole; len++) {
+        assert_int_equal(trace_write(&record, block, len), 0);
+    }
+    assert_int_equal(trace_write(&record, block, whole), whole);
+    whole = trace_write_head("dev0", block, sizeof(block));
+    for (size_t len = 0; len < whole; len++) {
+        assert_int_equal(trace_write_head("dev0", block, len), 0);
+    }
+    msg_clear(&message);
+}
+
+static void a_newer_version_is_the_reason_given(void **state)
+{
+    struct memory m = { .piece = 0 };
+    (void)state;
+    append_head(&m);
+    record = (struct trace_record){ .kind = TRACE_GAP, .lost = 5 };
+    append_record(&m);
+    uint8_t *tag = memmem(m.bytes, m.len, TRACE_DISSECTOR, strlen(TRACE_DISSECTOR));
+    assert_non_null(tag);
+    uint8_t *version = tag + ((strlen(TRACE_DISSECTOR) + 3) & ~(size_t)3) + 4;
+    assert_int_equal(*version, TRACE_VERSION);
+    (*version)++;
+    rewind_to(&m, m.len);
+    assert_int_equal(trace_reader_next(&reader, &read_back), TRACE_BROKEN);
+    assert_non_null(strstr(reader.why, "version"));
+    assert_int_equal(trace_reader_next(&reader, &read_back), TRACE_BROKEN);
+    free(m.bytes);
+}
+
+/* Several bytes at once, which one bit does not reach. */
+static void random_damage_is_survived(void **state)
+{
+    struct memory m = { .piece = 0 };
+    size_t ends[3];
+    uint64_t seed = 0x1234567;
+    (void)state;
+    three_blocks(&m, ends);
+    uint8_t *whole = malloc(m.len);
+    assert_non_null(whole);
+    memcpy(whole, m.bytes, m.len);
+    for (int round = 0; round < 20000; round++) {
+        for (int i = 0; i < 6; i++) {
+            uint64_t random = sample_random(&seed);
+            m.bytes[random % ends[2]] = (uint8_t)(random >> 32);
+        }
+        rewind_to(&m, ends[2]);
+        size_t n = 0;
+        while (trace_reader_next(&reader, &read_back) == TRACE_OK) {
+            assert_true(read_back.n_fds <= WIRE_MAX_FDS);
+            assert_true(read_back.kind != TRACE_MESSAGE || read_back.head.size <= WIRE_MAX_PAYLOAD);
+            n++;
+        }
+        assert_in_range(n, 0, 2);
+        memcpy(m.bytes, whole, ends[2]);
+    }
+    free(whole);
+    free(m.bytes);
+}
+
 static const struct unit_test tests[] = {
     UNIT(every_message_comes_back),
     UNIT(texts_and_gaps_come_back),
@@ -292,6 +360,9 @@ static const struct unit_test tests[] = {
     UNIT(a_flipped_bit_is_survived),
     UNIT(others_are_told),
     UNIT(unknown_blocks_are_passed_over),
+    UNIT(a_small_buffer_is_refused),
+    UNIT(a_newer_version_is_the_reason_given),
+    UNIT(random_damage_is_survived),
 };
 
 UNIT_MAIN("traceformat", tests)
