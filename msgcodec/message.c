@@ -149,6 +149,16 @@ const char *fd_role_name(enum fd_role role)
     return names[role];
 }
 
+enum field_style field_style(enum field_kind kind)
+{
+    static const enum field_style styles[] = {
+#define KIND(name, style) [KIND_##name] = STYLE_##style,
+#include "fields.def"
+#undef KIND
+    };
+    return styles[kind];
+}
+
 const char *field_kind_name(enum field_kind kind)
 {
     static const char *const names[] = {

@@ -49,6 +49,18 @@ enum field_kind {
     N_FIELD_KINDS
 };
 
+/* How a value of a kind is written, whoever writes it. */
+enum field_style {
+    STYLE_DECIMAL,
+    STYLE_HEX,
+    STYLE_HIDDEN,
+    STYLE_FEATURE_NAMES,
+    STYLE_PROTOCOL_NAMES,
+    STYLE_VRING_FD_BITS,
+    STYLE_MAC_ADDRESS,
+    STYLE_UUID_TEXT,
+};
+
 enum tail_rule { TAIL_NONE, TAIL_REPEAT, TAIL_BYTES };
 
 struct field {
@@ -146,6 +158,7 @@ const char *message_name(enum wire_space space, uint32_t request, char buf[stati
 
 const char *fd_role_name(enum fd_role role);
 const char *field_kind_name(enum field_kind kind);
+enum field_style field_style(enum field_kind kind);
 
 /* One message: header, payload, and the descriptors that it owns. */
 struct msg {

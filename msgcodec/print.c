@@ -5,23 +5,6 @@
 
 #include "text.h"
 
-enum style {
-    DECIMAL,
-    HEX,
-    HIDDEN,
-    FEATURE_NAMES,
-    PROTOCOL_NAMES,
-    VRING_FD_BITS,
-    MAC_ADDRESS,
-    UUID_TEXT,
-};
-
-static const enum style styles[] = {
-#define KIND(name, style) [KIND_##name] = style,
-#include "fields.def"
-#undef KIND
-};
-
 /* Longest list of names that a line of log can bear. */
 #define NAMES_LEN 1024
 /* Bytes of an opaque tail that people are shown. */
@@ -39,30 +22,30 @@ static void print_value(struct text *t, enum device_type device, const struct ms
 {
     char names[NAMES_LEN];
     uint64_t value = field_get(m, f);
-    switch (styles[f->kind]) {
-    case DECIMAL:
+    switch (field_style(f->kind)) {
+    case STYLE_DECIMAL:
         text_add(t, "%" PRIu64, value);
         break;
-    case FEATURE_NAMES:
+    case STYLE_FEATURE_NAMES:
         features_print(device, value, names, sizeof(names));
         text_add(t, "{%s}", names);
         break;
-    case PROTOCOL_NAMES:
+    case STYLE_PROTOCOL_NAMES:
         protocol_print(value, names, sizeof(names));
         text_add(t, "{%s}", names);
         break;
-    case VRING_FD_BITS:
+    case STYLE_VRING_FD_BITS:
         text_add(t, "%" PRIu64 "%s", value & WIRE_VRING_INDEX_MASK,
                  (value & WIRE_VRING_NOFD) != 0 ? " nofd" : "");
         break;
-    case MAC_ADDRESS:
+    case STYLE_MAC_ADDRESS:
         print_bytes(t, m, f, 6);
         break;
-    case UUID_TEXT:
+    case STYLE_UUID_TEXT:
         print_bytes(t, m, f, f->size);
         break;
-    case HEX:
-    case HIDDEN:
+    case STYLE_HEX:
+    case STYLE_HIDDEN:
         text_add(t, "%#" PRIx64, value);
         break;
     }
@@ -73,7 +56,7 @@ static void print_fields(struct text *t, enum device_type device, const struct m
 {
     for (size_t i = 0; i < p->n_fields; i++) {
         const struct field *f = &p->fields[i];
-        if (styles[f->kind] != HIDDEN && field_present(m, f)) {
+        if (field_style(f->kind) != STYLE_HIDDEN && field_present(m, f)) {
             text_add(t, " %s=", f->name);
             print_value(t, device, m, f);
         }
@@ -89,7 +72,7 @@ static void print_elements(struct text *t, enum device_type device, const struct
         const char *separator = i > 0 ? " {" : "{";
         for (size_t k = 0; k < element->n_fields; k++) {
             struct field f = msg_tail_field(tail, i, &element->fields[k]);
-            if (styles[f.kind] != HIDDEN) {
+            if (field_style(f.kind) != STYLE_HIDDEN) {
                 text_add(t, "%s%s=", separator, f.name);
                 print_value(t, device, m, &f);
                 separator = " ";

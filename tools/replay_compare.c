@@ -9,23 +9,6 @@
 #include "check.h"
 #include "text.h"
 
-enum style {
-    DECIMAL,
-    HEX,
-    HIDDEN,
-    FEATURE_NAMES,
-    PROTOCOL_NAMES,
-    VRING_FD_BITS,
-    MAC_ADDRESS,
-    UUID_TEXT,
-};
-
-static const enum style styles[] = {
-#define KIND(name, style) [KIND_##name] = style,
-#include "fields.def"
-#undef KIND
-};
-
 /* One message against another, while the first difference is looked for. */
 struct comparison {
     enum device_type device;
@@ -50,7 +33,7 @@ bool replay_differs(struct difference *d, const struct replay_step *step, const 
 static bool is_noise(const struct field *f)
 {
     return f->kind == KIND_ADDRESS || f->kind == KIND_REGION || f->kind == KIND_RING_BASE ||
-           styles[f->kind] == HIDDEN;
+           field_style(f->kind) == STYLE_HIDDEN;
 }
 
 static void print_bytes(struct text *t, const uint8_t *bytes, size_t n)
@@ -60,9 +43,9 @@ static void print_bytes(struct text *t, const uint8_t *bytes, size_t n)
     }
 }
 
-static void print_bits(enum style style, enum device_type device, uint64_t bits, char *buf)
+static void print_bits(enum field_style style, enum device_type device, uint64_t bits, char *buf)
 {
-    if (style == FEATURE_NAMES) {
+    if (style == STYLE_FEATURE_NAMES) {
         features_print(device, bits, buf, DIFFERENCE_TEXT_LEN);
     } else {
         protocol_print(bits, buf, DIFFERENCE_TEXT_LEN);
@@ -78,14 +61,14 @@ static void print_field(enum device_type device, const struct msg *m, const stru
         text_add(&t, "absent");
         return;
     }
-    enum style style = styles[f->kind];
-    if (style == FEATURE_NAMES || style == PROTOCOL_NAMES) {
+    enum field_style style = field_style(f->kind);
+    if (style == STYLE_FEATURE_NAMES || style == STYLE_PROTOCOL_NAMES) {
         print_bits(style, device, field_get(m, f), names);
         text_add(&t, "{%s}", names);
     } else if (f->size > sizeof(uint64_t)) {
         print_bytes(&t, m->body + f->offset, f->size);
     } else {
-        text_add(&t, style == HEX || style == MAC_ADDRESS ? "%#" PRIx64 : "%" PRIu64,
+        text_add(&t, style == STYLE_HEX || style == STYLE_MAC_ADDRESS ? "%#" PRIx64 : "%" PRIu64,
                  field_get(m, f));
     }
 }
@@ -101,7 +84,7 @@ static void print_change(struct comparison *c, const struct field *f)
         uint64_t bits = sign == 0 ? was & ~now : now & ~was;
         for (unsigned bit = 0; bit < 64; bit++) {
             if ((bits & BIT(bit)) != 0) {
-                print_bits(styles[f->kind], c->device, BIT(bit), name);
+                print_bits(field_style(f->kind), c->device, BIT(bit), name);
                 text_add(&t, "%s%c%s", t.used > 0 ? " " : "", sign == 0 ? '-' : '+', name);
             }
         }
@@ -116,12 +99,12 @@ static bool same_field(struct comparison *c, const struct field *f, const char *
         (was && now && memcmp(c->was->body + f->offset, c->now->body + f->offset, f->size) == 0)) {
         return true;
     }
-    enum style style = styles[f->kind];
+    enum field_style style = field_style(f->kind);
     c->ret->why[0] = '\0';
     snprintf(c->ret->field, sizeof(c->ret->field), "%s%s", prefix, f->name);
     print_field(c->device, c->was, f, c->ret->recorded);
     print_field(c->device, c->now, f, c->ret->now);
-    if (was && now && (style == FEATURE_NAMES || style == PROTOCOL_NAMES)) {
+    if (was && now && (style == STYLE_FEATURE_NAMES || style == STYLE_PROTOCOL_NAMES)) {
         print_change(c, f);
     }
     return false;

@@ -7,23 +7,6 @@
 
 #define VALUE_LEN 64
 
-enum style {
-    DECIMAL,
-    HEX,
-    HIDDEN,
-    FEATURE_NAMES,
-    PROTOCOL_NAMES,
-    VRING_FD_BITS,
-    MAC_ADDRESS,
-    UUID_TEXT,
-};
-
-static const enum style styles[] = {
-#define KIND(name, style) [KIND_##name] = style,
-#include "fields.def"
-#undef KIND
-};
-
 /* Different in each run of the same peers. */
 static bool is_noise(enum field_kind kind)
 {
@@ -65,24 +48,24 @@ static void value_text(const struct msg *m, const struct field *f, char *buf, si
         text_add(&t, "nothing");
         return;
     }
-    switch (styles[f->kind]) {
-    case DECIMAL:
+    switch (field_style(f->kind)) {
+    case STYLE_DECIMAL:
         text_add(&t, "%" PRIu64, value);
         break;
-    case VRING_FD_BITS:
+    case STYLE_VRING_FD_BITS:
         text_add(&t, "%" PRIu64 "%s", value & WIRE_VRING_INDEX_MASK,
                  (value & WIRE_VRING_NOFD) != 0 ? " nofd" : "");
         break;
-    case MAC_ADDRESS:
-    case UUID_TEXT:
+    case STYLE_MAC_ADDRESS:
+    case STYLE_UUID_TEXT:
         for (unsigned i = 0; i < (f->kind == KIND_MAC ? 6u : f->size); i++) {
             text_add(&t, "%s%02x", i > 0 ? ":" : "", m->body[f->offset + i]);
         }
         break;
-    case FEATURE_NAMES:
-    case PROTOCOL_NAMES:
-    case HEX:
-    case HIDDEN:
+    case STYLE_FEATURE_NAMES:
+    case STYLE_PROTOCOL_NAMES:
+    case STYLE_HEX:
+    case STYLE_HIDDEN:
         text_add(&t, "%#" PRIx64, value);
         break;
     }
@@ -118,7 +101,8 @@ static void change_fields(enum device_type device, const struct payload *p, cons
 {
     for (size_t i = 0; i < p->n_fields; i++) {
         const struct field *f = &p->fields[i];
-        bool skip = styles[f->kind] == HIDDEN || (noise == CHANGE_NO_NOISE && is_noise(f->kind));
+        bool skip =
+            field_style(f->kind) == STYLE_HIDDEN || (noise == CHANGE_NO_NOISE && is_noise(f->kind));
         if (!skip && !same_value(a, b, f)) {
             change_field(device, a, b, f, prefix, out);
         }

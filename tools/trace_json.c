@@ -8,23 +8,6 @@
 #include "text.h"
 #include "trace_clean.h"
 
-enum style {
-    DECIMAL,
-    HEX,
-    HIDDEN,
-    FEATURE_NAMES,
-    PROTOCOL_NAMES,
-    VRING_FD_BITS,
-    MAC_ADDRESS,
-    UUID_TEXT,
-};
-
-static const enum style styles[] = {
-#define KIND(name, style) [KIND_##name] = style,
-#include "fields.def"
-#undef KIND
-};
-
 static const char *const kind_names[] = {
     [TRACE_MESSAGE] = "message", [TRACE_ENDING] = "ending", [TRACE_REFUSED] = "refused",
     [TRACE_EVENT] = "event",     [TRACE_GAP] = "gap",
@@ -60,7 +43,7 @@ static json_t *bytes_json(const uint8_t *bytes, size_t n, const char *separator)
     return json_string(text);
 }
 
-static json_t *bits_json(enum style style, enum device_type device, uint64_t bits)
+static json_t *bits_json(enum field_style style, enum device_type device, uint64_t bits)
 {
     json_t *names = json_array();
     for (unsigned bit = 0; bit < 64; bit++) {
@@ -68,7 +51,7 @@ static json_t *bits_json(enum style style, enum device_type device, uint64_t bit
         if ((bits & BIT(bit)) == 0) {
             continue;
         }
-        if (style == FEATURE_NAMES) {
+        if (style == STYLE_FEATURE_NAMES) {
             features_print(device, BIT(bit), name, sizeof(name));
         } else {
             protocol_print(BIT(bit), name, sizeof(name));
@@ -81,21 +64,21 @@ static json_t *bits_json(enum style style, enum device_type device, uint64_t bit
 static json_t *value_json(enum device_type device, const struct msg *m, const struct field *f)
 {
     uint64_t value = f->size <= sizeof(value) ? field_get(m, f) : 0;
-    enum style style = styles[f->kind];
+    enum field_style style = field_style(f->kind);
     switch (style) {
-    case FEATURE_NAMES:
-    case PROTOCOL_NAMES:
+    case STYLE_FEATURE_NAMES:
+    case STYLE_PROTOCOL_NAMES:
         return bits_json(style, device, value);
-    case VRING_FD_BITS:
+    case STYLE_VRING_FD_BITS:
         return json_integer((json_int_t)(value & WIRE_VRING_INDEX_MASK));
-    case MAC_ADDRESS:
+    case STYLE_MAC_ADDRESS:
         return bytes_json(m->body + f->offset, 6, ":");
-    case UUID_TEXT:
+    case STYLE_UUID_TEXT:
         return bytes_json(m->body + f->offset, f->size, ":");
-    case HEX:
+    case STYLE_HEX:
         return hex_json(value);
-    case DECIMAL:
-    case HIDDEN:
+    case STYLE_DECIMAL:
+    case STYLE_HIDDEN:
         break;
     }
     return number_json(value);
@@ -106,11 +89,11 @@ static void add_fields(json_t *to, enum device_type device, const struct payload
 {
     for (size_t i = 0; i < p->n_fields; i++) {
         const struct field *f = &p->fields[i];
-        if (styles[f->kind] == HIDDEN || !field_present(m, f)) {
+        if (field_style(f->kind) == STYLE_HIDDEN || !field_present(m, f)) {
             continue;
         }
         json_object_set_new(to, f->name, value_json(device, m, f));
-        if (styles[f->kind] == VRING_FD_BITS) {
+        if (field_style(f->kind) == STYLE_VRING_FD_BITS) {
             json_object_set_new(to, "nofd", json_boolean(field_get(m, f) & WIRE_VRING_NOFD));
         }
     }
