@@ -8,7 +8,7 @@ import time
 import wire
 from case import accept
 from commands import RUN, one_line
-from guest import (ACKED, CONFIG, LOG_ALL, NET, PROTOCOL, QUESTIONS as ASKED, Guest, Ring, Told,
+from machine import (ACKED, CONFIG, LOG_ALL, NET, PROTOCOL, QUESTIONS as ASKED, Guest, Ring, Told,
                    answer_to, begin, client, drops, events, guest, is_held, status)
 from harness import case
 from peers import SLOW, Failure, check, until

@@ -5,7 +5,7 @@ import random
 import struct
 
 import wire
-from guest import (ACKED, BLK, IN_ORDER, LOG_ALL, NET, OTHER, PACKED, PROTOCOL, TRANSLATED, Guest,
+from machine import (ACKED, BLK, IN_ORDER, LOG_ALL, NET, OTHER, PACKED, PROTOCOL, TRANSLATED, Guest,
                    Model, Ram, Ring, Told, begin, differ, drops, guest, is_held, keeps, nothing_told,
                    status, verdict)
 from harness import case

@@ -6,7 +6,7 @@ import time
 import detached
 import wire
 from case import accept, connect
-from guest import (ACKED, BLK, IN_ORDER, LOG_ALL, NET, PROTOCOL, QUESTIONS, Ended, Guest, Ram, Ring,
+from machine import (ACKED, BLK, IN_ORDER, LOG_ALL, NET, PROTOCOL, QUESTIONS, Ended, Guest, Ram, Ring,
                    Told, answer_to, begin, client, events, guest, is_held, status)
 from harness import case
 from holding import ready

@@ -9,7 +9,7 @@ import time
 import wire
 from commands import one_line
 from control import Client
-from guest import (ACKED, BLK, LOG_ALL, NET, PACKED, PROTOCOL, RING_ORDER, STOPS, Guest, Ram, Ring,
+from machine import (ACKED, BLK, LOG_ALL, NET, PACKED, PROTOCOL, RING_ORDER, STOPS, Guest, Ram, Ring,
                    Robot, begin, client, events, is_held, status)
 from harness import case
 from peers import PATIENCE, SLOW, check, until
