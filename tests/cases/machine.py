@@ -37,6 +37,7 @@ BEFORE = (Front.SET_PROTOCOL_FEATURES, Front.SET_OWNER, Front.SET_BACKEND_REQ_FD
           Front.GPU_SET_SOCKET, Front.SET_LOG_BASE, Front.SET_LOG_FD, Front.SET_FEATURES)
 OF_RING = (*RING_ORDER, Front.SET_VRING_ENABLE)
 FD_OF_RING = (Front.SET_VRING_ERR, Front.SET_VRING_CALL, Front.SET_VRING_KICK)
+NOT_PASSED = (Front.SET_BACKEND_REQ_FD, Front.REM_MEM_REG)      # with the descriptors as they came
 STOPS = (Front.GET_VRING_BASE, Front.GET_VRING_BASE_SKIP_DRAIN)
 QUESTIONS = (Front.GET_FEATURES, Front.GET_PROTOCOL_FEATURES, Front.GET_QUEUE_NUM,
              Front.GET_MAX_MEM_SLOTS, Front.GET_CONFIG)
@@ -347,8 +348,8 @@ class Guest:
         self.front.send(request, payload, flags, fds, lost=True)
         answered = ack or request == Front.SET_LOG_BASE and self.protocol & bits(Proto.LOG_SHMFD)
         if self.back:
-            message = self.back.expect(request, flags, payload, None if request ==
-                                       Front.SET_BACKEND_REQ_FD else list(fds), own=True)
+            passed = None if request in NOT_PASSED else list(fds)
+            message = self.back.expect(request, flags, payload, passed, own=True)
             if answered:
                 self.back.answer(request, u64(0), own=True)
         else:
@@ -474,7 +475,7 @@ class Guest:
 
 def begin(t, device="net", policy="hold", extra=(), back="connect", more=""):
     """Starts vushim for that kind of device; policy None: its own."""
-    profile = "host,max_ring=32768" + (f",device={device}" if device else "") + more
+    profile = "host,max_ring=16384" + (f",device={device}" if device else "") + more
     words = ("--on-back-end-loss", policy) if policy else ()
     path = t.path(f"ctl{abs(hash((profile, policy, tuple(extra), back))) % 99991}")
     t.start(profile, back=back, extra=("--control", path, *words, *extra), loss=None)
@@ -490,8 +491,8 @@ def guest(t, device="net", policy="hold", extra=(), more="", **how):
 
 def client(t):
     """A client of the control socket; one for each run."""
-    if getattr(t, "client_of", None) != (t.control, t.cutter):
-        t.client_of, t.client = (t.control, t.cutter), Client(t, t.control)
+    if getattr(t, "client_of", None) != t.control or t.client.sock.fileno() < 0:
+        t.client_of, t.client = t.control, Client(t, t.control)
     return t.client
 
 

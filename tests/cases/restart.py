@@ -10,6 +10,7 @@ from machine import (ACKED, BLK, IN_ORDER, LOG_ALL, NET, OTHER, PACKED, PROTOCOL
                    status, verdict)
 from harness import case
 from peers import SLOW, check, until
+from shim import instrumented
 from wire import Front, bits, u64
 
 # --- what is kept, and the order in which it is told
@@ -302,9 +303,9 @@ def restarts_100(t):
             peer.close() if peer.name == "B channel" and peer is not guest_.to_back else None
     guest_.front.quiet(0.02)
     guest_.to_front.drain_now(0.02)
-    check(t.shim.rss() - rss < 4 << 20, f"{t.shim.rss() - rss} bytes more")
+    check(t.shim.rss() - rss < (16 if instrumented() else 1) << 20, f"{t.shim.rss() - rss} bytes more")
     lines = t.shim.log()[since:].splitlines()
-    check(len(lines) < 100, f"{len(lines)} lines in the log")
+    check(len(lines) < 250, f"{len(lines)} lines in the log")
     check(status(t)["restarts"]["held"] >= 101, f"{status(t)['restarts']}")
 
 
@@ -390,7 +391,7 @@ BAD_PLACES = {
     "write_only": {"fd": "write_only"},
     "offset_beyond": {"shift": 1 << 63},
     "offset_wraps": {"shift": 0xffffffffffffffff},
-    "region_wraps": {"ram": {"user": 0xffffffffffff0000, "size": SIZE}},
+    "region_wraps": {"ram": {"user": 0xffffffffffff0000, "size": SIZE}, "used": 0x11000},
     "memory_removed": {"removed": True},
     "no_memory": {"memory": False},
 }
@@ -489,7 +490,7 @@ def first(outstanding):
 
 def stuck(num, others):
     """Request 0 never ends; others go on with one head until its place in the ring is taken."""
-    return [0] + [1] * others, [1] * (others - 1)
+    return [0] + [1] * others, [1] * others
 
 
 SHOWN = {
@@ -580,8 +581,8 @@ def C26_rings_random(t):
 @case({"lost": {"end": None}, "by_stop": {"end": Front.GET_VRING_BASE},
        "by_reset": {"end": Front.RESET_DEVICE}}, repeat=0)
 def unsound_until_stopped(t, end):
-    """hold, where a replay is not sound: the rings stand still until the front-end itself has
-    stopped them; what is set up afterwards is told."""
+    """hold, where a replay is not sound: the rings stand still until the front-end has reset the
+    device; what is set up afterwards is told. Row C23: where a ring stands is not made up."""
     guest_, ring = blk_ring(t, 8, *HIDDEN["second_first"])
     guest_.back.close()
     guest_.back = None
@@ -592,11 +593,13 @@ def unsound_until_stopped(t, end):
     if back:
         back.close()
     guest_.rings.clear()
-    if end == Front.GET_VRING_BASE:
-        answer = guest_.ask(end, wire.state(0))
-        check(answer.payload[:4] == bytes(4), f"not of ring 0: {answer}")
-    else:
-        guest_.say(end, ack=True)
+    if end == Front.GET_VRING_BASE:         # nobody knows the answer, and none is invented
+        since = t.shim.mark()
+        guest_.front.send(end, wire.state(0), lost=True)
+        guest_.front.ended(1.0 * SLOW)
+        t.shim.said(r"\[NOT_SOUND\]", since)
+        return
+    guest_.say(end, ack=True)
     guest_.succeed()
     ring = Ring(guest_.rams[0], 0, 8)
     ring.played([0, 1], [0, 1])
@@ -812,6 +815,7 @@ def plain_host(t):
         back = t.end("back", f"B{rings}")
         seen = []
         for request, payload in ((Front.SET_OWNER, b""), (Front.SET_FEATURES, u64(ACKED)),
+                                 (Front.SET_VRING_ADDR, wire.ring_addr(0)),
                                  (Front.SET_VRING_NUM, wire.state(0, 64))):
             front.send(request, payload, lost=True)
         if rings:
@@ -828,7 +832,8 @@ def plain_host(t):
             return
         told = Told(t.end("back", "B0 next"), OTHER)
         check([m.id for m in told.replay if m.id != Front.SET_PROTOCOL_FEATURES] ==
-              [Front.SET_OWNER, Front.SET_FEATURES, Front.SET_VRING_NUM], f"{told.replay}")
+              [Front.SET_OWNER, Front.SET_FEATURES, Front.SET_VRING_NUM, Front.SET_VRING_ADDR],
+              f"{told.replay}")
         front.close()
         told.back.ended()
         told.back.close()
@@ -969,7 +974,6 @@ def any_conversation(t, seed):
         guest_.lose()
         for _ in range(chance.randrange(6)):
             moves.one()
-        guest_.model.rebase(guest_.bases())
         told = Told(t.end("back", f"B{n}"), guest_.offer)
         text = differ(told.replay, guest_.model.messages())
         check(not text, f"seed {seed}, loss {n}: {text}\n{told.replay}")
@@ -990,6 +994,8 @@ class Moves:
 
     def set_up(self):
         n = self.chance.randrange(4)
+        if not self.guest.back and n in self.guest.model.started():
+            return                          # nothing moves on while nothing runs
         ring = Ring(self.pool[0], n)
         ring.stands(n + 5, n + 3)
         self.guest.ring(ring, self.chance.randrange(1 << 16), self.chance.random() < 0.7,
@@ -999,7 +1005,8 @@ class Moves:
     def stop(self):
         n = self.chance.randrange(4)
         if n in self.guest.rings and n in self.guest.model.started():
-            answer = wire.state(n, self.guest.rings[n].base)
+            base = self.guest.model.rings[n][Front.SET_VRING_BASE][0][4:]
+            answer = wire.state(n)[:4] + base
             self.guest.ask(Front.GET_VRING_BASE, wire.state(n), answer)
 
     def enable(self):
@@ -1021,7 +1028,7 @@ class Moves:
         self.guest.say(request, payload, ack=self.chance.random() < 0.5)
 
     def runs_on(self):
-        for n, ring in self.guest.rings.items():
+        for n, ring in self.guest.rings.items() if self.guest.back else ():
             used = self.chance.randrange(1 << 16)
             ring.stands(used + n, used)
 
