@@ -7,13 +7,14 @@ a successor is told does not come from the front-end at that moment. Instead the
 kept in a Model, the successor's too, and the two must agree.
 """
 import os
+import select
 import socket
 import struct
 import threading
 import time
 
 import wire
-from case import Offer, accept
+from case import Offer, accept, unread
 from control import Client
 from peers import PATIENCE, SLOW, Failure, Message, check, until
 from wire import Front, Proto, bits, u64
@@ -333,7 +334,8 @@ class Guest:
     def __init__(self, t, offer=NET, features=ACKED, protocol=PROTOCOL, queues=4):
         self.t, self.offer, self.queues = t, offer, queues
         self.model, self.rings = Model(), {}
-        self.front, self.back = t.front(), t.back(offer)
+        self.front = t.front()
+        self.back = first_back(t, offer)
         self.to_front = self.to_back = None
         self.ask(Front.GET_FEATURES, answer=u64(offer.features))
         self.ask(Front.GET_PROTOCOL_FEATURES, answer=u64(offer.protocol))
@@ -481,6 +483,25 @@ def begin(t, device="net", policy="hold", extra=(), back="connect", more=""):
     t.start(profile, back=back, extra=("--control", path, *words, *extra), loss=None)
     t.control = path
     return t.shim
+
+
+def first_back(t, offer):
+    """The back-end of a new life. Where vushim connects, it may have done so before for a front-end
+    that has left since: those connections are over."""
+    mode, _, listener = t.ends["back"]
+    if mode != "connect":
+        return t.back(offer)
+    while True:
+        sock = accept(listener)
+        poll = select.poll()
+        poll.register(sock, select.POLLRDHUP)
+        if not poll.poll(20):
+            break
+        sock.close()
+    back = t.add_peer(sock, "B")
+    check(t.admit(back, offer), "vushim left the back-end")
+    until(lambda: unread(sock) == 0, "vushim to read the last answer")
+    return back
 
 
 def guest(t, device="net", policy="hold", extra=(), more="", **how):
