@@ -97,6 +97,7 @@ class Model:
     def __init__(self):
         self.last, self.rings, self.regions, self.config = {}, {}, [], {}
         self.table, self.flags = 0, 0
+        self.stopped_enabled = set()    # stopping a ring does not disable it
 
     def take(self, request, payload, labels=()):
         """Takes one request; messages that set no state change nothing."""
@@ -109,14 +110,22 @@ class Model:
         elif request == Front.REM_MEM_REG:
             self._remove(payload[8:32])
         elif request in STOPS:
-            self.rings.pop(index, None)
+            enable = self.rings.pop(index, {}).get(Front.SET_VRING_ENABLE)
+            if enable and enable[0][4]:
+                self.stopped_enabled.add(index)
         elif request in (Front.RESET_OWNER, Front.RESET_DEVICE):
             self.rings.clear()
+            self.stopped_enabled.clear()
             self.last.pop(Front.SET_STATUS, None)
             self.last.pop(Front.SET_INFLIGHT_FD, None)
         elif request in OF_RING:
             index &= 0xff if request in FD_OF_RING else 0xffffffff
-            self.rings.setdefault(index, {})[request] = payload, tuple(labels)
+            ring = self.rings.setdefault(index, {})
+            ring[request] = payload, tuple(labels)
+            if request == Front.SET_VRING_ENABLE:
+                self.stopped_enabled.discard(index)
+            elif request == Front.SET_VRING_KICK and index in self.stopped_enabled:
+                ring[Front.SET_VRING_ENABLE] = wire.state(index, 1), ()
         elif request == Front.SET_CONFIG:
             self._write(payload)
         elif request in KEPT:
