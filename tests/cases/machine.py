@@ -285,7 +285,7 @@ class Robot(threading.Thread):
 
     def run(self):
         try:
-            sock = self.sock or accept(self.listener)
+            sock = self.sock or accept(self.listener, 60 * SLOW)
             self.peer = self.t.add_peer(sock, self.robot)
             while self.one():
                 pass
@@ -313,6 +313,10 @@ class Robot(threading.Thread):
         elif message.id in STOPS:
             index = int.from_bytes(message.payload[:4], "little")
             self.say(message, wire.state(index, self.bases.get(index, 0)))
+        elif message.id == Front.GET_INFLIGHT_FD:
+            self.region = self.t.memfd(0x3000)
+            payload = u64(0x3000) + message.payload[8:]
+            self.peer.answer(message.id, payload, [self.region], own=True)
         elif message.id == Front.GET_STATUS:
             status = self.model.last.get(Front.SET_STATUS)
             self.say(message, status[0] if status else u64(0))
