@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: MIT
 """Rows C20-C24, C29, C43: a front-end whose back-end is lost is held, and is answered meanwhile."""
+import random
 import select
 import signal
+import socket
 import struct
 import time
 
 import wire
 from case import accept
 from commands import RUN, one_line
-from machine import (ACKED, CONFIG, LOG_ALL, NET, PROTOCOL, QUESTIONS as ASKED, Guest, Ring, Told,
-                   answer_to, begin, client, drops, events, guest, is_held, status)
 from harness import case
+from machine import (ACKED, CONFIG, LOG_ALL, NET, PROTOCOL, QUESTIONS as ASKED, Guest, Ring, Robot,
+                     Told, answer_to, begin, client, drops, events, guest, is_held, knows, robot_of,
+                     status)
 from peers import SLOW, Failure, check, until
 from shim import command
 from wire import Back, Front, bits, u64
@@ -215,7 +218,8 @@ def hold_for(t, seconds):
     t.shim.not_said("HOLD_OVER", since)
 
 
-@case({"hold_for": {"words": ["--hold-for", "x"]}, "policy": {"words": ["--on-back-end-loss", "keep"]},
+@case({"hold_for": {"words": ["--hold-for", "x"]},
+       "policy": {"words": ["--on-back-end-loss", "keep"]},
        "late": {"words": ["--when-late", "never"]}, "standby": {"words": ["--standby", "fd:x"]},
        "answer": {"words": ["--answer-within", "-1"]}}, repeat=0)
 def hold_wrong_words(_t, words):
@@ -377,8 +381,60 @@ def C23_answers_not_read(t):
     guest_.succeed()
 
 
+@case({str(seed): {"seed": seed} for seed in range(4)}, repeat=0)
+def C23_stream(t, seed):
+    """A front-end that goes on talking while one back-end after the other dies: every request is
+    answered once, in order, and the last back-end knows everything."""
+    chance = random.Random(seed)
+    guest_ = guest(t).runs(2)
+    asked_before(guest_)
+    listener = t.ends["back"][2]
+
+    def mortal(life):
+        def at(robot, _message):
+            if len(robot.messages) < life:
+                return False
+            robot.peer.sock.shutdown(socket.SHUT_RDWR)
+            robot.peer.close()
+            return True
+        return at
+    robot = robot_of(t, guest_, at=mortal(10))
+    robots = [robot]
+    for n in range(400):
+        if robot.gone.is_set():
+            robot = Robot(t, f"B{n}", guest_.offer, listener=listener,
+                          at=mortal(chance.choice((12, 35, 45, 60, 80)) if n < 340 else 1 << 20))
+            robots.append(robot)
+        plan = [chance.choice(STREAM) for _ in range(chance.randrange(1, 7))]
+        for request, payload, flags, fds, _ in plan:
+            fds = [t.eventfd() for _ in range(fds)]
+            guest_.front.send(request, payload, flags, fds, lost=True)
+            guest_.model.take(request, payload, [t.label(fd) for fd in fds])
+        for request, _, _, _, answer in plan:
+            if answer is not None:
+                guest_.front.expect(request, wire.REPLY, answer, own=True)
+    check(len(robots) > 2, f"only {len(robots)} back-ends")
+    if robot.gone.is_set():
+        robot = Robot(t, "last", guest_.offer, listener=listener)
+    guest_.ask(Front.GET_FEATURES, sees=u64(guest_.offer.features))
+    guest_.front.quiet(0.05)
+    guest_.model.rebase(guest_.bases())
+    knows(robot, guest_)
+
+
+STREAM = ((Front.GET_FEATURES, b"", 1, 0, u64(NET.features)),
+          (Front.GET_QUEUE_NUM, b"", 1, 0, u64(16)),
+          (Front.GET_STATUS, b"", 1, 0, u64(0xf)),
+          (Front.GET_CONFIG, wire.config(0, 20), 1, 0, CONFIG_0_20),
+          (Front.SET_VRING_NUM, wire.state(3, 64), 9, 0, u64(0)),
+          (Front.SET_VRING_CALL, u64(1), 9, 1, u64(0)),
+          (Front.SET_VRING_ERR, u64(0), 1, 1, None), (Front.NET_SET_MTU, u64(1333), 1, 0, None),
+          (Front.SET_VRING_ENABLE, wire.state(0, 1), 9, 0, u64(0)))
+
+
 BAD = {"unasked": wire.reply(1, u64(0)), "version": wire.header(1, 6, 8) + u64(0),
-       "request": wire.message(1), "huge": wire.header(1, 5, 1 << 30), "cut": wire.reply(1, u64(0))[:9]}
+       "request": wire.message(1), "huge": wire.header(1, 5, 1 << 30),
+       "cut": wire.reply(1, u64(0))[:9]}
 
 
 @case({name: {"data": data} for name, data in BAD.items()}, repeat=0)
@@ -527,7 +583,8 @@ def postcopy(guest_, until_):
             return
 
 
-@case({"advised": {"phase": "advised", "closed": True}, "listening": {"phase": "listen", "closed": True},
+@case({"advised": {"phase": "advised", "closed": True},
+       "listening": {"phase": "listen", "closed": True},
        "ended": {"phase": "end", "closed": False}}, repeat=0)
 def C43_postcopy(t, phase, closed):
     """Lost during postcopy: pages are lost, the migration must fail. Afterwards it is as ever."""
@@ -581,7 +638,8 @@ NAMED_ONLY = (Front.GET_VRING_BASE, Front.CHECK_DEVICE_STATE)
 def late(t, row, policy):
     """A request that the back-end does not answer in time."""
     request, payload, fds, flags, name = row
-    guest_ = guest(t, extra=("--answer-within", "0.3", *(("--when-late", policy) if policy else ())))
+    then = ("--when-late", policy) if policy else ()
+    guest_ = guest(t, extra=("--answer-within", "0.3", *then))
     guest_.runs(2)
     client(t)
     since = t.shim.mark()
@@ -656,8 +714,8 @@ def late_is_lost(t, row):
        "config": {"request": Front.GET_CONFIG, "payload": wire.config(0, 8)},
        "queues": {"request": Front.GET_QUEUE_NUM, "payload": b""}}, repeat=0)
 def held_deadline(t, request, payload):
-    """A question that nobody has answered waits for a successor no longer than --answer-within; then
-    the protocol's word for failure comes, or the end."""
+    """A question that nobody has answered waits for a successor no longer than --answer-within;
+    then the protocol's word for failure comes, or the end."""
     guest_ = guest(t, extra=("--answer-within", "0.4")).runs(1)
     guest_.lose()
     begin_ = time.monotonic()

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""A guest whose back-end is lost and replaced: its memory and rings, what its front-end has said, and
-what a successor must be told of it.
+"""A guest whose back-end is lost and replaced: its memory and rings, what its front-end has said,
+and what a successor must be told of it.
 
-The front-end's and the back-ends' messages are not compared by the harness here (`own`, `lost`): what
-a successor is told does not come from the front-end at that moment. Instead the front-end's words are
-kept in a Model, the successor's too, and the two must agree.
+The front-end's and the back-ends' messages are not compared by the harness here (`own`, `lost`):
+what a successor is told does not come from the front-end at that moment. Instead the front-end's
+words are kept in a Model, the successor's too, and the two must agree.
 """
+import copy
 import os
 import select
 import socket
@@ -85,7 +86,8 @@ class Ring:
         for n, head in enumerate(made):
             self.ram.put(self.avail + 4 + 2 * ((start + n) % self.num), struct.pack("<H", head))
         for n, head in enumerate(used):
-            self.ram.put(self.used + 4 + 8 * ((start + n) % self.num), struct.pack("<II", head, 512))
+            self.ram.put(self.used + 4 + 8 * ((start + n) % self.num),
+                         struct.pack("<II", head, 512))
         self.stands(start + len(made), start + len(used))
 
 
@@ -180,15 +182,18 @@ class Model:
         rows, at = [], self.table
         if at:
             payload = struct.pack("=II", at, 0) + b"".join(row for row, _ in self.regions[:at])
-            rows.append((Front.SET_MEM_TABLE, payload, tuple(label for _, label in self.regions[:at])))
-        return rows + [(Front.ADD_MEM_REG, u64(0) + row, (label,)) for row, label in self.regions[at:]]
+            labels = tuple(label for _, label in self.regions[:at])
+            rows.append((Front.SET_MEM_TABLE, payload, labels))
+        return rows + [(Front.ADD_MEM_REG, u64(0) + row, (label,))
+                       for row, label in self.regions[at:]]
 
     def _runs(self):
         """The bytes that were written, as messages without a gap."""
         known, payloads = sorted(self.config), []
         while known:
             size = next((n for n, at in enumerate(known) if at != known[0] + n), len(known))
-            payloads.append(wire.config(known[0], size, bytes(self.config[at] for at in known[:size]),
+            payloads.append(wire.config(known[0], size,
+                                        bytes(self.config[at] for at in known[:size]),
                                         self.flags))
             known = known[size:]
         return payloads
@@ -223,7 +228,8 @@ def answer_to(message, offer):
         offset, size = struct.unpack_from("=II", message.payload)
         return wire.config(offset, size, offer.config[offset:offset + size].ljust(size, b"\0"))
     return u64({Front.GET_FEATURES: offer.features, Front.GET_PROTOCOL_FEATURES: offer.protocol,
-                Front.GET_QUEUE_NUM: offer.queues, Front.GET_MAX_MEM_SLOTS: offer.slots}[message.id])
+                Front.GET_QUEUE_NUM: offer.queues,
+                Front.GET_MAX_MEM_SLOTS: offer.slots}[message.id])
 
 
 class Ended(Exception):
@@ -231,8 +237,8 @@ class Ended(Exception):
 
 
 class Told:
-    """What a new back-end hears up to the fence. at: called with each message before it is answered;
-    what it raises ends the listening."""
+    """What a new back-end hears up to the fence. at: called with each message before it is
+    answered; what it raises ends the listening."""
 
     def __init__(self, back, offer, at=None, fence=True):
         self.back, self.offer, self.at = back, offer, at
@@ -339,6 +345,21 @@ class Robot(threading.Thread):
         self.peer.close()
 
 
+def robot_of(t, guest_, bases=None, at=None, journal=None, name="old"):
+    """The guest's present back-end goes on in a thread of its own."""
+    robot = Robot(t, name, guest_.offer, sock=guest_.back.sock, bases=bases, at=at, journal=journal)
+    robot.model = copy.deepcopy(guest_.model)
+    guest_.back = None
+    return robot
+
+
+def knows(robot, guest_):
+    """This back-end is in the state that the front-end means."""
+    want = guest_.model.state()
+    until(lambda: robot.model.state() == want,
+          lambda: f"{robot.robot} to have\n{want}\nit has\n{robot.model.state()}")
+
+
 # --- the front-end
 
 class Guest:
@@ -370,7 +391,8 @@ class Guest:
         else:
             message = None
         if answered:
-            self.front.expect(request, wire.REPLY, None if request == Front.SET_LOG_BASE else u64(0),
+            self.front.expect(request, wire.REPLY,
+                              None if request == Front.SET_LOG_BASE else u64(0),
                               own=True)
         if note:
             self.model.take(request, payload, [self.t.label(fd) for fd in fds])

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Rows C25-C28, C30, C32, C37, C39, C42: a back-end is lost, and its successor is told everything."""
+"""Rows C25-C28, C30, C32, C37, C39, C42: a back-end is lost, and its successor is told
+everything."""
 import os
 import random
 import struct
 
 import wire
-from machine import (ACKED, BLK, IN_ORDER, LOG_ALL, NET, OTHER, PACKED, PROTOCOL, TRANSLATED, Guest,
-                   Model, Ram, Ring, Told, begin, differ, drops, guest, is_held, keeps, nothing_told,
-                   status, verdict)
 from harness import case
+from machine import (ACKED, BLK, IN_ORDER, LOG_ALL, NET, OTHER, PACKED, PROTOCOL, TRANSLATED, Guest,
+                     Model, Ram, Ring, Told, begin, differ, drops, guest, is_held, keeps,
+                     nothing_told, status, verdict)
 from peers import SLOW, check, until
 from shim import instrumented
 from wire import Front, bits, u64
@@ -24,16 +25,28 @@ def C25_everything(t, memory, status_):
     ram = guest_.memory(Ram(t), Ram(t, 0x4000, 0x10000000, 0x7f2200000000, 0), how=memory)
     rings = [Ring(ram, n) for n in range(4)]
     for n in (3, 0, 2, 1):
-        guest_.ring(rings[n], start=n != 2, enable=n != 1, more=True, ack=n % 2 == 0).stands(9, 7 + n)
+        guest_.ring(rings[n], start=n != 2, enable=n != 1, more=True, ack=n % 2 == 0)
+        rings[n].stands(9, 7 + n)
     for request, payload, fds in ((Front.NET_SET_MTU, u64(1400), 0),
                                   (Front.SET_CONFIG, wire.config(0, 6, b"\x52\x54\0\1\2\3"), 0),
-                                  (Front.SET_STATUS, u64(3), 0), (Front.SET_STATUS, u64(status_), 0),
+                                  (Front.SET_STATUS, u64(3), 0),
+                                  (Front.SET_STATUS, u64(status_), 0),
                                   (Front.SET_INFLIGHT_FD, wire.inflight(4), 1)):
         guest_.say(request, payload, [t.memfd() for _ in range(fds)], ack=True)
     guest_.say(Front.GPU_SET_SOCKET, fds=[t.socketpair()[0].fileno()])
     guest_.channel()
     guest_.restart()
     guest_.restart(name="B3")
+
+
+@case({"1": {"count": 1}, "32": {"count": 32}}, repeat=1)
+def C25_rings(t, count):
+    """Any number of rings, ring by ring."""
+    guest_ = guest(t)
+    ram = guest_.memory(Ram(t, 0x4000 * count))
+    for n in range(count):
+        guest_.ring(Ring(ram, n), more=n % 2 == 0).stands(n + 9, n)
+    guest_.restart()
 
 
 @case()
@@ -157,7 +170,8 @@ def C39_regions(t, count, removed):
     guest_.memory(*rams, how="regions")
     guest_.say(Front.REM_MEM_REG, u64(0) + Ram(t, 0x1000, 99 << 24).row())
     for n in removed:
-        guest_.say(Front.REM_MEM_REG, u64(0) + rams[n].row(), [t.memfd()] if n % 2 else [], ack=True)
+        guest_.say(Front.REM_MEM_REG, u64(0) + rams[n].row(), [t.memfd()] if n % 2 else [],
+                   ack=True)
     until(lambda: len(t.shim.fds()) == idle + count - len(removed), lambda: f"{t.shim.fds()}")
     drops(t.shim, *(rams[n].fd for n in removed))
     check(len(guest_.model.regions) == count - len(removed), "the test's own account")
@@ -188,7 +202,8 @@ def C39_table_and_regions(t, add, remove):
 def config_ranges(t):
     """Writes to the configuration space add up; the last one to a byte counts."""
     guest_ = guest(t, "blk")
-    for offset, data in ((32, b"\1"), (0, b"abcdefgh"), (4, b"XY"), (100, b"zz"), (8, b"next"), (33, b"")):
+    for offset, data in ((32, b"\1"), (0, b"abcdefgh"), (4, b"XY"), (100, b"zz"), (8, b"next"),
+                         (33, b"")):
         guest_.say(Front.SET_CONFIG, wire.config(offset, len(data), data)) if data else None
     guest_.restart()
 
@@ -276,7 +291,8 @@ DROPPED = {"table_replaced": table_replaced, "ring_stopped": ring_stopped, "nofd
            "front_leaves": front_leaves(False), "front_leaves_held": front_leaves(True),
            "log_fd": replaced(Front.SET_LOG_FD, b"", (Front.SET_FEATURES, u64(ACKED | LOG_ALL))),
            "inflight": replaced(Front.SET_INFLIGHT_FD, wire.inflight(2)),
-           "call": replaced(Front.SET_VRING_CALL, u64(1)), "gpu": replaced(Front.GPU_SET_SOCKET, b"")}
+           "call": replaced(Front.SET_VRING_CALL, u64(1)),
+           "gpu": replaced(Front.GPU_SET_SOCKET, b"")}
 
 
 @case({name: {"play": play} for name, play in DROPPED.items()}, repeat=1)
@@ -303,7 +319,8 @@ def restarts_100(t):
             peer.close() if peer.name == "B channel" and peer is not guest_.to_back else None
     guest_.front.quiet(0.02)
     guest_.to_front.drain_now(0.02)
-    check(t.shim.rss() - rss < (16 if instrumented() else 1) << 20, f"{t.shim.rss() - rss} bytes more")
+    check(t.shim.rss() - rss < (16 if instrumented() else 1) << 20,
+          f"{t.shim.rss() - rss} bytes more")
     lines = t.shim.log()[since:].splitlines()
     check(len(lines) < 250, f"{len(lines)} lines in the log")
     check(status(t)["restarts"]["held"] >= 101, f"{status(t)['restarts']}")
@@ -333,7 +350,8 @@ def C26_follows(t):
 
 @case({"used": {"avail": 9, "used": 2}, "moved": {"avail": 2, "used": 2}})
 def C26_set_up_again(t, avail, used):
-    """After a reset by the guest its own base counts, and then the new ring: never the old index."""
+    """After a reset by the guest its own base counts, and then the new ring: never the old
+    index."""
     guest_ = guest(t)
     ram = guest_.memory()
     guest_.ring(Ring(ram)).stands(0x130, 0x123)
@@ -452,7 +470,8 @@ def C26_memory_changes_size(t, how):
         guest_.succeed(name=f"B{n + 2}")
 
 
-@case({"little": {"value": 0, "raw": b"\x23\x01"}, "big": {"value": 1, "raw": b"\x01\x23"}}, repeat=1)
+@case({"little": {"value": 0, "raw": b"\x23\x01"}, "big": {"value": 1, "raw": b"\x01\x23"}},
+      repeat=1)
 def C26_legacy_order(t, value, raw):
     """Before virtio 1.0 a ring is in the guest's own order, which the front-end may say."""
     begin(t)
@@ -467,13 +486,14 @@ def C26_legacy_order(t, value, raw):
 
 # --- what the rings show: devices that answer out of order, without an in-flight region
 
-def history(num, length, pending, order):
-    """(heads made available, heads used): a driver with `num` heads of which `pending` are
-    outstanding at the end, and a device that completes the one that order(outstanding) names."""
+def history(num, length, pending, order, reuse=0):
+    """(heads made available, heads used, outstanding): a driver with `num` heads that takes the
+    free one at `reuse` (Linux: -1, the last that was freed), and a device that completes the one
+    that order(outstanding) names."""
     free, made, used, outstanding = list(range(num)), [], [], []
     while len(made) < length or len(outstanding) > pending:
         if len(made) < length and (len(outstanding) <= pending or not outstanding) and free:
-            head = free.pop(0)
+            head = free.pop(reuse)
             made.append(head)
             outstanding.append(head)
         else:
@@ -497,7 +517,7 @@ SHOWN = {
     "idle": ([5, 3, 4], [4, 5, 3]),
     "idle_long": history(8, 100, 0, lambda o: o[-1])[:2],
     "young_in_order": ([0, 1, 2, 3, 4], [0, 1]),
-    "young_all_outstanding": ([0, 1, 2, 3, 4], []),
+    "young_all_outstanding": ([1, 2, 3, 4, 5], []),
     "rotating_in_order": history(8, 53, 3, first)[:2],
     "rotating_full": history(8, 64, 8, first)[:2],
 }
@@ -552,11 +572,11 @@ def C26_rings_random(t):
     guest_, held = guest(t, "blk", policy=None), 0
     guest_.front.close()
     guest_.back.ended()
-    for n in range(40):
+    for n in range(120):
         num = chance.choice((4, 8, 16))
-        lazy = chance.random()
-        order = first if lazy < 0.5 else chance.choice
-        made, used, outstanding = history(num, chance.randrange(3 * num), chance.randrange(num), order)
+        order = chance.choice((first, first, chance.choice, lambda o: o[-1]))
+        made, used, outstanding = history(num, chance.randrange(4 * num), chance.randrange(num),
+                                          order, chance.choice((0, -1)))
         t.clear()
         guest_ = Guest(t, BLK)
         ring = Ring(guest_.memory(), 0, num)
@@ -569,8 +589,8 @@ def C26_rings_random(t):
         until(lambda: status(t)["life"] in ("held", "idle"), "an end")
         if status(t)["life"] == "held":
             held += 1
-            check(sorted(window) == sorted(outstanding), f"{n}: {outstanding} outstanding of {made}, "
-                  f"{used}: goes on with {window}")
+            check(sorted(window) == sorted(outstanding),
+                  f"{n}: {outstanding} outstanding of {made}, {used}: goes on with {window}")
             guest_.model.rebase(guest_.bases())
             guest_.succeed()
         else:
@@ -655,7 +675,8 @@ def C27_packed_region(t, rows, shift=0):
     guest_.restart()
 
 
-@case({"seen": {"flags": 0, "base": (8, 1)}, "not_seen": {"flags": 1 << 7, "base": (5, 1)}}, repeat=1)
+@case({"seen": {"flags": 0, "base": (8, 1)}, "not_seen": {"flags": 1 << 7, "base": (5, 1)}},
+      repeat=1)
 def C27_packed_half_done(t, flags, base):
     """The back-end died between writing to the ring and saying so in the region: the descriptor
     shows whether the guest was told (specification, "Inflight I/O tracking")."""
@@ -886,7 +907,8 @@ def C42_log(t, event):
     drops(t.shim, log)
 
 
-@case({"short_file": {"size": 0x800}, "no_file": {"size": 0}, "offset": {"size": 0x1000, "offset": 1 << 63},
+@case({"short_file": {"size": 0x800}, "no_file": {"size": 0},
+       "offset": {"size": 0x1000, "offset": 1 << 63},
        "huge": {"size": 0x1000, "length": 1 << 62}}, repeat=0)
 def C42_bad_log(t, size, offset=0, length=0x1000):
     """A log that is not what its message says: an error, not a signal."""

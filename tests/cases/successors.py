@@ -6,11 +6,11 @@ import time
 import detached
 import wire
 from case import accept, connect
-from machine import (ACKED, BLK, IN_ORDER, LOG_ALL, NET, PROTOCOL, QUESTIONS, Ended, Guest, Ram, Ring,
-                   Told, answer_to, begin, client, events, guest, is_held, status)
 from harness import case
 from holding import ready
 from lifecycle import in_time, late_listener
+from machine import (ACKED, BLK, IN_ORDER, LOG_ALL, NET, PROTOCOL, QUESTIONS, Ended, Guest, Ram,
+                     Ring, Told, answer_to, begin, client, events, guest, is_held, status)
 from peers import SLOW, Failure, check, until
 from shim import instrumented
 from wire import Front, bits, u64
@@ -104,7 +104,8 @@ def C31_appears_after_failures(t):
 
 NONSENSE = {
     "wrong_number": wire.reply(15, u64(0)), "too_short": wire.reply(1, bytes(4)),
-    "request": wire.message(1), "version": wire.header(1, 6, 8) + u64(0), "half": wire.reply(1, u64(0))[:9],
+    "request": wire.message(1), "version": wire.header(1, 6, 8) + u64(0),
+    "half": wire.reply(1, u64(0))[:9],
     "huge": wire.header(1, 5, 0xffffffff),
 }
 
@@ -135,7 +136,8 @@ def C31_nonsense(t, data, when):
     guest_.succeed(name="B3")
 
 
-@case({"at_once": {"number": 0}, "greeting": {"number": 2}, "replay": {"number": 12}}, repeat=0, slow=True)
+@case({"at_once": {"number": 0}, "greeting": {"number": 2}, "replay": {"number": 12}}, repeat=0,
+      slow=True)
 def C31_1000_tries(t, number):
     """A back-end side that listens, and a thousand newcomers that fail: nothing grows, the log is
     short, and then a good one is taken."""
@@ -163,7 +165,8 @@ def C31_1000_tries(t, number):
         rss = rss or tries == 50 and t.shim.rss()
     check(tries == 1000, f"{tries} tries only")
     until(lambda: len(t.shim.fds()) <= fds, lambda: f"{fds} descriptors: {t.shim.fds()}")
-    check(t.shim.rss() - rss < (32 if instrumented() else 1) << 20, f"{t.shim.rss() - rss} bytes more")
+    check(t.shim.rss() - rss < (32 if instrumented() else 1) << 20,
+          f"{t.shim.rss() - rss} bytes more")
     lines = t.shim.log()[since:].splitlines()
     check(len(lines) < 100, f"{len(lines)} lines in the log for {tries} tries")
     guest_.succeed()
@@ -380,7 +383,8 @@ def refused(t, guest_, offer, *words, name="B unfit"):
     told = []
 
     def at(message):
-        if message.id in (Front.SET_FEATURES, Front.SET_OWNER, Front.SET_MEM_TABLE, Front.SET_VRING_NUM):
+        if message.id in (Front.SET_FEATURES, Front.SET_OWNER, Front.SET_MEM_TABLE,
+                          Front.SET_VRING_NUM):
             told.append(message)
     back = t.end("back", name)
     try:
@@ -500,7 +504,8 @@ def C33_more(t, more):
 
 
 @case({"unused_feature": {"change": {"features": NET.features & ~bits(22)}},
-       "unused_protocol": {"change": {"protocol": PROTOCOL & ~bits(13)}, "protocol": PROTOCOL & ~bits(13)}},
+       "unused_protocol": {"change": {"protocol": PROTOCOL & ~bits(13)},
+                           "protocol": PROTOCOL & ~bits(13)}},
       repeat=0)
 def C33_less_but_unused(t, change, protocol=PROTOCOL):
     """What was shown and never acknowledged may be missing: no guest relies on it, and GET_FEATURES

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
 """A planned change of the back-end while the guest runs, and a standby that waits for its turn."""
-import copy
 import os
 import socket
 import threading
@@ -9,9 +8,9 @@ import time
 import wire
 from commands import one_line
 from control import Client
-from machine import (ACKED, BLK, LOG_ALL, NET, PACKED, PROTOCOL, RING_ORDER, STOPS, Guest, Ram, Ring,
-                   Robot, begin, client, events, is_held, status)
 from harness import case
+from machine import (ACKED, BLK, LOG_ALL, NET, PACKED, PROTOCOL, RING_ORDER, STOPS, Guest, Ram,
+                     Ring, Robot, begin, client, events, is_held, knows, robot_of, status)
 from peers import PATIENCE, SLOW, check, until
 from shim import command
 from wire import Front, bits, u64
@@ -31,15 +30,8 @@ def listener_at(t, name):
     return sock, path
 
 
-def robot_of(t, guest_, bases=None, at=None, journal=None, name="old"):
-    """The guest's present back-end goes on in a thread of its own."""
-    robot = Robot(t, name, guest_.offer, sock=guest_.back.sock, bases=bases, at=at, journal=journal)
-    robot.model = copy.deepcopy(guest_.model)
-    guest_.back = None
-    return robot
-
-
-def running(t, device="net", features=ACKED, rings=3, extra=(), channel=True, policy="hold", back="connect"):
+def running(t, device="net", features=ACKED, rings=3, extra=(), channel=True, policy="hold",
+            back="connect"):
     begin(t, device, policy, extra, back=back)
     guest_ = Guest(t, BLK if device == "blk" else NET, features).runs(rings)
     if channel:
@@ -59,7 +51,8 @@ def done(answer):
 
 def failed(answer, *words):
     check("error" in answer, f"not failed: {answer}")
-    check(answer["error"]["class"] == "GenericError" and len(answer["error"]["desc"]) > 8, f"{answer}")
+    check(answer["error"]["class"] == "GenericError" and len(answer["error"]["desc"]) > 8,
+          f"{answer}")
     for word in words:
         check(word in answer["error"]["desc"], f"'{word}' is not in {answer}")
 
@@ -69,23 +62,16 @@ def goes_on(guest_):
     guest_.ask(Front.GET_FEATURES, sees=u64(guest_.offer.features))
 
 
-def knows(robot, guest_):
-    """This back-end is in the state that the front-end means."""
-    want = guest_.model.state()
-    got = until(lambda: robot.model.state() if robot.model.state() == want else None,
-                lambda: f"{robot.robot} to have\n{want}\nit has\n{robot.model.state()}")
-    check(got["rings"] == want["rings"], "rings")
-
-
 BASES = {0: 0x80058005, 1: 0x0123, 2: 0xffff}
 
 
 @case({"net": {}, "one_ring": {"rings": 1}, "blk": {"device": "blk"},
-       "packed": {"features": ACKED | PACKED}, "blk_packed": {"device": "blk", "features": ACKED | PACKED},
+       "packed": {"features": ACKED | PACKED},
+       "blk_packed": {"device": "blk", "features": ACKED | PACKED},
        "no_channel": {"channel": False}, "eight": {"rings": 8}}, repeat=0)
 def switch_order(t, device="net", features=ACKED, rings=3, channel=True):
-    """The new one is told all that may be told, the old one's rings are stopped, its answers are the
-    new one's bases with all their bits; then the old one is left and the rings are woken."""
+    """The new one is told all that may be told, the old one's rings are stopped, its answers are
+    the new one's bases with all their bits; then the old one is left and the rings are woken."""
     guest_ = running(t, device, features, rings, channel=channel)
     journal, bases = [], {n: BASES.get(n, n) for n in range(rings)}
     old = robot_of(t, guest_, bases, journal=journal)
@@ -98,12 +84,15 @@ def switch_order(t, device="net", features=ACKED, rings=3, channel=True):
     stops = [n for n, (who, m) in enumerate(journal) if who == "old" and m.id in STOPS]
     check(len(stops) == rings, f"stopped {len(stops)} times")
     after = [n for n, (who, m) in enumerate(journal) if who == "new" and m.id in GEOMETRY]
-    check(after and max(stops) < min(after), "the new one's rings were set up before the old one's stopped")
+    check(after and max(stops) < min(after),
+          "the new one's rings were set up before the old one's stopped")
     check([ring["index"] for ring in answer["rings"]] == list(range(rings)) and
           all(0 < ring["blackout_us"] < 5e6 for ring in answer["rings"]), f"{answer}")
-    check(answer["back"] == f"connect:{path}" == status(t)["back"], f"{answer}, {status(t)['back']}")
+    check(answer["back"] == f"connect:{path}" == status(t)["back"],
+          f"{answer}, {status(t)['back']}")
     counts = status(t)["restarts"]
-    check(counts["switched"] == 1 and counts["held"] == 0 and sum(counts["blackout_us"].values()) >= 1,
+    check(counts["switched"] == 1 and counts["held"] == 0 and
+          sum(counts["blackout_us"].values()) >= 1,
           f"{counts}")
     events(t, "SWITCHED")
     goes_on(guest_)
@@ -140,8 +129,8 @@ def switch_waits_for_memory(t):
 
 @case({"blk": {"device": "blk"}, "net": {"device": "net"}}, repeat=0)
 def switch_inflight(t, device):
-    """The old one's requests are complete when its rings are stopped, so the new one has a region of
-    its own; that one is the newest from then on."""
+    """The old one's requests are complete when its rings are stopped, so the new one has a region
+    of its own; that one is the newest from then on."""
     guest_ = running(t, device, rings=2)
     guest_.say(Front.SET_INFLIGHT_FD, wire.inflight(2), [t.memfd()])
     robot_of(t, guest_, {0: 1, 1: 2})
@@ -163,7 +152,8 @@ def switch_inflight(t, device):
 
 @case(repeat=0)
 def switch_rings_as_they_are(t):
-    """Rings that do not run are not stopped; disabled ones stay so; one without a descriptor too."""
+    """Rings that do not run are not stopped; disabled ones stay so; one without a descriptor
+    too."""
     begin(t)
     guest_ = Guest(t)
     ram = guest_.memory()
@@ -193,7 +183,8 @@ def switch_to_and_fro(t):
     fds = None
     for n in range(20):
         listener, path = ends[n % 2]
-        new = Robot(t, f"new{n}", guest_.offer, listener=listener, bases={k: n * 10 + k for k in range(3)})
+        new = Robot(t, f"new{n}", guest_.offer, listener=listener,
+                    bases={k: n * 10 + k for k in range(3)})
         done(switch(t, path))
         guest_.model.rebase(robot.bases)
         knows(new, guest_)
@@ -243,7 +234,8 @@ def leaves_at(number, how="close"):
 
 @case({how: {"how": how} for how in ("close", "nonsense")}, repeat=0, slow=True)
 def switch_fails_at_each(t, how):
-    """The new one fails at each message in turn: the old one has its rings back, where it left them."""
+    """The new one fails at each message in turn: the old one has its rings back, where it left
+    them."""
     guest_ = running(t, rings=2)
     old = robot_of(t, guest_)
     listener, path = listener_at(t, "new")
@@ -314,8 +306,8 @@ def switch_old_dies(t, which):
 
 @case({"before": {"where": "new"}, "stopped": {"where": "old"}}, repeat=0)
 def switch_front_asks(t, where):
-    """What the front-end says during a change waits or goes to the old one, is answered once, and the
-    new one knows of it."""
+    """What the front-end says during a change waits or goes to the old one, is answered once, and
+    the new one knows of it."""
     guest_ = running(t, rings=2)
     go, reached = threading.Event(), threading.Event()
 
@@ -331,8 +323,10 @@ def switch_front_asks(t, where):
     asker.say(('{"execute": "switch", "arguments": {"back": "connect:%s"}}' % path).encode())
     check(reached.wait(PATIENCE), "not reached")
     event = t.eventfd()
-    plan = ((Front.GET_FEATURES, b"", wire.REQUEST, ()), (Front.SET_VRING_CALL, u64(0), wire.NEED_REPLY, [event]),
-            (Front.NET_SET_MTU, u64(1300), wire.REQUEST, ()), (Front.GET_STATUS, b"", wire.REQUEST, ()),
+    plan = ((Front.GET_FEATURES, b"", wire.REQUEST, ()),
+            (Front.SET_VRING_CALL, u64(0), wire.NEED_REPLY, [event]),
+            (Front.NET_SET_MTU, u64(1300), wire.REQUEST, ()),
+            (Front.GET_STATUS, b"", wire.REQUEST, ()),
             (Front.SET_VRING_ENABLE, wire.state(1, 0), wire.NEED_REPLY, ()))
     for request, payload, flags, fds in plan:
         guest_.front.send(request, payload, flags, fds, lost=True)
@@ -457,7 +451,8 @@ def switch_while_idle(t):
     t.stop_one(next(key for key, (shim, _) in t.shims.items() if shim is t.shim))
 
 
-@case({"early": {"request": Front.GET_PROTOCOL_FEATURES}, "late": {"request": Front.SET_VRING_KICK}}, repeat=0)
+@case({"early": {"request": Front.GET_PROTOCOL_FEATURES},
+       "late": {"request": Front.SET_VRING_KICK}}, repeat=0)
 def switch_client_leaves(t, request):
     """Whoever asked for the change leaves before it is done: the guest has one back-end, whole."""
     guest_ = running(t, rings=2)
@@ -549,7 +544,8 @@ def switch_during_postcopy(t):
 
 @case(repeat=0)
 def switch_logs(t):
-    """While LOG_ALL is on: the new one logs, and nothing is lost of the old one's (no mark of all)."""
+    """While LOG_ALL is on: the new one logs, and nothing is lost of the old one's (no mark of
+    all)."""
     guest_ = running(t, rings=2)
     log = t.memfd(0x1000)
     guest_.say(Front.SET_LOG_BASE, wire.log_base(), [log])
@@ -561,7 +557,8 @@ def switch_logs(t):
     guest_.model.rebase({0: 11, 1: 12})
     knows(new, guest_)
     requests = [m.id for m in new.messages]
-    check(requests.index(Front.SET_LOG_BASE) < requests.index(Front.SET_FEATURES), "logging before the log")
+    check(requests.index(Front.SET_LOG_BASE) < requests.index(Front.SET_FEATURES),
+          "logging before the log")
 
 
 # --- standby
@@ -592,13 +589,15 @@ def standby_is_told(t, device):
     check(found["back"] == f"connect:{path}", f"{found}")
     events(t, "STANDBY_READY")
     heard = [m.id for m in spare.messages]
-    for request in (Front.SET_OWNER, Front.SET_FEATURES, Front.SET_MEM_TABLE, Front.SET_BACKEND_REQ_FD):
+    for request in (Front.SET_OWNER, Front.SET_FEATURES, Front.SET_MEM_TABLE,
+                    Front.SET_BACKEND_REQ_FD):
         check(request in heard, f"not told m{request}: {heard}")
     check(not set(RINGS_ONLY) & set(heard), f"told of rings: {heard}")
     states = [m.value for m in spare.messages if m.id == Front.SET_STATUS]
     check(not any(value & 4 for value in states), f"DRIVER_OK: {states}")
     goes_on(guest_)
-    check(live.count(Front.GET_FEATURES) >= 1 and not live.gone.is_set(), "the live one is disturbed")
+    check(live.count(Front.GET_FEATURES) >= 1 and not live.gone.is_set(),
+          "the live one is disturbed")
 
 
 @case(repeat=0)
@@ -645,7 +644,8 @@ def standby_takes_over(t, stop):
     knows(spare, guest_)
     check(time.monotonic() - moment < 0.5 * SLOW, f"took {time.monotonic() - moment:.2f} s")
     again = [m.id for m in spare.messages[told:] if m.id in
-             (Front.GET_PROTOCOL_FEATURES, Front.SET_PROTOCOL_FEATURES, Front.SET_OWNER, Front.GET_QUEUE_NUM,
+             (Front.GET_PROTOCOL_FEATURES, Front.SET_PROTOCOL_FEATURES, Front.SET_OWNER,
+              Front.GET_QUEUE_NUM,
               Front.SET_FEATURES, Front.SET_MEM_TABLE, Front.SET_BACKEND_REQ_FD)]
     check(not again, f"told again: {again}")
     goes_on(guest_)
@@ -654,17 +654,20 @@ def standby_takes_over(t, stop):
 
 
 CHANGES = {
-    "table": lambda t: [(Front.SET_MEM_TABLE, bytes.fromhex("0100000000000000") + ram.row(), [ram.fd])
+    "table": lambda t: [(Front.SET_MEM_TABLE, u64(1) + ram.row(), [ram.fd])
                         for ram in [Ram(t)]],
-    "regions": lambda t: [(Front.ADD_MEM_REG, u64(0) + Ram(t, 0x1000, n << 30, 0x7f4400000000 + (n << 30), 0).row(),
+    "regions": lambda t: [(Front.ADD_MEM_REG, u64(0) + wire.region(n),
                            [t.memfd()]) for n in range(1, 4)],
     "features": lambda t: [(Front.SET_LOG_BASE, wire.log_base(), [t.memfd()]),
                            (Front.SET_FEATURES, u64(ACKED | LOG_ALL), [])],
     "call": lambda t: [(Front.SET_VRING_CALL, u64(0), [t.eventfd()])],
-    "rings": lambda t: [(Front.SET_VRING_NUM, wire.state(3, 64), []), (Front.SET_VRING_ENABLE, wire.state(1, 0), []),
+    "rings": lambda t: [(Front.SET_VRING_NUM, wire.state(3, 64), []),
+                        (Front.SET_VRING_ENABLE, wire.state(1, 0), []),
                         (Front.SET_VRING_KICK, u64(1), [t.eventfd()])],
-    "others": lambda t: [(Front.NET_SET_MTU, u64(1234), []), (Front.SET_CONFIG, wire.config(0, 2, b"hi"), []),
-                         (Front.SET_STATUS, u64(0xb), []), (Front.SET_INFLIGHT_FD, wire.inflight(2), [t.memfd()])],
+    "others": lambda t: [(Front.NET_SET_MTU, u64(1234), []),
+                         (Front.SET_CONFIG, wire.config(0, 2, b"hi"), []),
+                         (Front.SET_STATUS, u64(0xb), []),
+                         (Front.SET_INFLIGHT_FD, wire.inflight(2), [t.memfd()])],
     "reset": lambda t: [(Front.RESET_DEVICE, b"", [])],
 }
 
@@ -698,9 +701,11 @@ def standby_follows(t, change):
 
 
 @case({"feature": {"change": {"features": NET.features & ~bits(32)}, "word": "version_1"},
-       "protocol": {"change": {"protocol": PROTOCOL & ~bits(12)}, "word": "inflight_shmfd"}}, repeat=0)
+       "protocol": {"change": {"protocol": PROTOCOL & ~bits(12)}, "word": "inflight_shmfd"}},
+      repeat=0)
 def standby_unfit(t, change, word):
-    """A standby that does not fit is named; the live one is not disturbed; a better one is taken."""
+    """A standby that does not fit is named; the live one is not disturbed; a better one is
+    taken."""
     since = t.shim.mark() if getattr(t, "shim", None) else 0
     guest_, live, spare, (listener, _) = with_standby(t, offer=NET._replace(**change))
     line = t.shim.said(word, since)
@@ -740,7 +745,8 @@ def standby_comes_and_goes(t, how):
 
 @case({str(number): {"number": number} for number in (1, 3, 7, 9, 12)}, repeat=0)
 def standby_dies_as_it_is_needed(t, number):
-    """The standby dies at a message of its own take-over: the front-end stays, the next is tried."""
+    """The standby dies at a message of its own take-over: the front-end stays, the next is
+    tried."""
     trigger = threading.Event()
 
     def at(robot, _message):
@@ -823,7 +829,8 @@ def standby_many_takeovers(t):
         live.leave()
         guest_.model.rebase(guest_.bases())
         knows(spare, guest_)
-        until(lambda count=n + 1: status(t)["restarts"]["taken_over"] == count, "the take-over's end")
+        until(lambda count=n + 1: status(t)["restarts"]["taken_over"] == count,
+              "the take-over's end")
         live = spare
     guest_.to_front.drain_now(0.02)
     goes_on(guest_)
