@@ -629,6 +629,7 @@ def standby_takes_over(t, stop):
     """When the live one is lost, the standby gets the rings, with no further greeting."""
     guest_, live, spare, _ = with_standby(t)
     standby(t)
+    spare.heard(Front.SET_MEM_TABLE)
     if stop:
         for n in range(2):
             guest_.say(Front.SET_VRING_ENABLE, wire.state(n, 0), ack=True)
