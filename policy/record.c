@@ -303,7 +303,12 @@ void record_request(struct record *r, const struct message_row *row, const struc
     const struct field *features = field_of_kind(p, KIND_FEATURES);
     const struct field *protocol = field_of_kind(p, KIND_PROTOCOL_FEATURES);
     if (features != NULL) {
+        uint64_t before = r->features_acked;
         r->features_acked = field_get(m, features);
+        if ((before & ~r->features_acked & BIT(VHOST_LOG_ALL)) != 0) {
+            /* The migration is over, and its log with it. */
+            r->last[FRONT_SET_LOG_BASE].told = r->last[FRONT_SET_LOG_FD].told = false;
+        }
     }
     if (protocol != NULL) {
         r->protocol_acked = field_get(m, protocol);
