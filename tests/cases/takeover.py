@@ -676,7 +676,7 @@ CHANGES = {
 @case({name: {"change": change} for name, change in CHANGES.items()}, repeat=0)
 def standby_follows(t, change):
     """What changes afterwards reaches the standby as well, at once or with the rings."""
-    guest_, live, spare, _ = with_standby(t)
+    guest_, live, spare, (listener, _) = with_standby(t)
     standby(t)
     for request, payload, fds in change(t):
         guest_.say(request, payload, fds, ack=request != Front.SET_LOG_BASE)
@@ -689,15 +689,13 @@ def standby_follows(t, change):
                 ring.ram = ram
                 ring.stands(40 + n, 30 + n)
     goes_on(guest_)
+    if change is CHANGES["reset"] and spare.gone.wait(0.3):
+        # What it was told is worth nothing after a reset: it may be asked anew.
+        spare = Robot(t, "spare again", guest_.offer, listener=listener)
     standby(t)
     live.leave()
     guest_.model.rebase(guest_.bases())
-    takers = [spare]
-    if change is CHANGES["reset"]:          # worthless after a reset: it may be asked anew
-        time.sleep(0.3)
-        if spare.gone.is_set():
-            takers = [Robot(t, "again", guest_.offer, listener=t.ends["back"][2])]
-    knows(takers[0], guest_)
+    knows(spare, guest_)
     goes_on(guest_)
 
 
@@ -759,8 +757,10 @@ def standby_dies_as_it_is_needed(t, number):
         robot.peer.sock.shutdown(socket.SHUT_RDWR)
         robot.peer.close()
         return True
-    guest_, live, spare, _ = with_standby(t, at=at)
+    guest_, live, spare, (listener, _) = with_standby(t, at=at)
     standby(t)
+    spare.heard(Front.SET_MEM_TABLE)
+    listener.close()            # its process is gone
     trigger.set()
     live.leave()
     guest_.model.rebase(guest_.bases())
