@@ -484,6 +484,7 @@ class Guest:
     def succeed(self, offer=None, name="B2", replay=None, at=None):
         """A successor comes: it must be told everything, and then serves."""
         offer = offer or self.offer
+        self.heard()
         back = self.t.end("back", name)
         told = Told(back, offer, at)
         self.agrees(told.replay, replay)
@@ -502,6 +503,10 @@ class Guest:
     def works(self):
         """A question passes to the back-end and its answer comes back."""
         self.ask(Front.GET_FEATURES, answer=u64(self.offer.features))
+
+    def heard(self):
+        """vushim has read all that was said while nobody else could answer."""
+        self.ask(Front.GET_FEATURES, sees=u64(self.offer.features))
 
     def restart(self, **how):
         self.lose()

@@ -3,6 +3,7 @@
 everything."""
 import os
 import random
+import select
 import struct
 
 import wire
@@ -707,9 +708,11 @@ def C27_bad_regions(t, row, truncated=None, index=0, payload=None):
     ram = guest_.memory()
     fd, good = packed_region(t, [row])
     guest_.front.send(Front.SET_INFLIGHT_FD, payload or good, wire.NEED_REPLY, [fd], lost=True)
-    if not guest_.back.drain_soon():
-        guest_.front.expect(Front.SET_INFLIGHT_FD, own=True)        # refused beforehand: as good
+    until(lambda: readable(guest_.front) or readable(guest_.back), "the message, or its refusal")
+    if readable(guest_.front):
+        guest_.front.refusal(Front.SET_INFLIGHT_FD)                 # as good
         return
+    guest_.back.expect(Front.SET_INFLIGHT_FD, own=True)
     guest_.back.answer(Front.SET_INFLIGHT_FD, u64(0), own=True)
     guest_.front.expect(Front.SET_INFLIGHT_FD, own=True)
     guest_.ring(Ring(ram, index), 0x80008000)
@@ -920,6 +923,12 @@ def C42_bad_log(t, size, offset=0, length=0x1000):
     check(t.shim.alive(), "vushim has died")
 
 
+def readable(peer):
+    poll = select.poll()
+    poll.register(peer.sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def counter(fd):
     os.set_blocking(fd, False)
     try:
@@ -996,6 +1005,7 @@ def any_conversation(t, seed):
         guest_.lose()
         for _ in range(chance.randrange(6)):
             moves.one()
+        guest_.heard()
         told = Told(t.end("back", f"B{n}"), guest_.offer)
         text = differ(told.replay, guest_.model.messages())
         check(not text, f"seed {seed}, loss {n}: {text}\n{told.replay}")
