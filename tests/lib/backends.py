@@ -10,7 +10,7 @@ import places
 from proc import Proc
 
 
-def _fresh(path):
+def fresh(path):
     """A stale file must not pass for the socket that the new process makes."""
     if os.path.exists(path):
         os.unlink(path)
@@ -20,7 +20,7 @@ class Qsd(Proc):
     """qemu-storage-daemon with one vhost-user-blk export."""
 
     def __init__(self, bench, path, image, name="qsd", num_queues=1, program=None, **export):
-        _fresh(path)
+        fresh(path)
         more = "".join(f",{k.replace('_', '-')}={v}" for k, v in export.items())
         super().__init__(bench.folder, name, [
             *(program or [places.QSD]),
@@ -36,7 +36,7 @@ class Virtiofsd(Proc):
     """The C virtiofsd of QEMU's packages. It serves one front-end and ends with it."""
 
     def __init__(self, bench, path, shared, name="virtiofsd"):
-        _fresh(path)
+        fresh(path)
         os.makedirs(shared, exist_ok=True)
         super().__init__(bench.folder, name, [
             places.VIRTIOFSD, f"--socket-path={path}", "-o", f"source={shared}",
@@ -49,7 +49,7 @@ class RustVirtiofsd(Proc):
     """The Rust virtiofsd of Debian 13."""
 
     def __init__(self, bench, path, shared, program, name="virtiofsd"):
-        _fresh(path)
+        fresh(path)
         os.makedirs(shared, exist_ok=True)
         super().__init__(bench.folder, name, [
             *program, "--socket-path", path, "--shared-dir", shared, "--cache", "auto",

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""The back-end that can be killed at any place (standin/blk.c), compiled into the cache."""
+import hashlib
+import os
+
+import places
+from backends import fresh
+from guestimage import cache_lock, run
+from proc import Proc
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE = f"{HERE}/standin/blk.c"
+FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror"]
+
+
+def _program():
+    with open(SOURCE, "rb") as f:
+        path = f"{places.CACHE}/standin-blk-{hashlib.sha256(f.read()).hexdigest()[:16]}"
+    with cache_lock("standin"):
+        if not os.path.exists(path):
+            run("gcc", *FLAGS, "-o", f"{path}.new", SOURCE)
+            os.rename(f"{path}.new", path)
+    return path
+
+
+class Standin(Proc):
+    """One such back-end; an option's name is an argument's, as no_inflight=True, die_after=3."""
+
+    def __init__(self, bench, path, image, name="standin", **options):
+        fresh(path)
+        words = []
+        for option, value in options.items():
+            words.append("--" + option.replace("_", "-"))
+            words += [] if value is True else [value]
+        super().__init__(bench.folder, name, [
+            _program(), "--socket", path, "--image", image, *words])
+        bench.add(self)
+        self.wait_path(path)
+
+    def wrong(self):
+        """What a correct front-end never does."""
+        return [line for line in self.log().splitlines() if "WRONG" in line]
