@@ -101,6 +101,9 @@ class Guest(Proc):
         self.console.sendall(f'{{ {line}; }} 2>&1; echo "{tag} $?"\n'.encode())
         return line, tag, start
 
+    def answered(self, begun):
+        return f"{begun[1]} " in self.text[begun[2]:]
+
     def finish(self, begun, seconds=60):
         line, tag, start = begun
         m = self._wait_text(re.escape(tag) + r" (\d+)\n", start, seconds, f"answer to {line!r}")

@@ -2,6 +2,7 @@
 """The back-end that can be killed at any place (standin/blk.c), compiled into the cache."""
 import hashlib
 import os
+import signal
 
 import places
 from backends import fresh
@@ -36,6 +37,10 @@ class Standin(Proc):
             _program(), "--socket", path, "--image", image, *words])
         bench.add(self)
         self.wait_path(path)
+
+    def tell(self):
+        """What --when-told waits for."""
+        self.p.send_signal(signal.SIGUSR1)
 
     def wrong(self):
         """What a correct front-end never does."""
