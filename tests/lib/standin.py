@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The back-end that can be killed at any place (standin/blk.c), compiled into the cache."""
+import glob
 import hashlib
 import os
 import signal
@@ -9,19 +10,22 @@ from backends import fresh
 from guestimage import cache_lock, run
 from proc import Proc
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCE = f"{HERE}/standin/blk.c"
+FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "standin")
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror"]
 
 
 def _program():
-    with open(SOURCE, "rb") as f:
-        path = f"{places.CACHE}/standin-blk-{hashlib.sha256(f.read()).hexdigest()[:16]}"
+    """The one of the present sources."""
+    digest = hashlib.sha256()
+    for path in sorted(glob.glob(f"{FOLDER}/*.[ch]")):
+        with open(path, "rb") as f:
+            digest.update(f.read())
+    program = f"{places.CACHE}/standin-blk-{digest.hexdigest()[:16]}"
     with cache_lock("standin"):
-        if not os.path.exists(path):
-            run("gcc", *FLAGS, "-o", f"{path}.new", SOURCE)
-            os.rename(f"{path}.new", path)
-    return path
+        if not os.path.exists(program):
+            run("gcc", *FLAGS, "-o", f"{program}.new", *glob.glob(f"{FOLDER}/*.c"))
+            os.rename(f"{program}.new", program)
+    return program
 
 
 class Standin(Proc):

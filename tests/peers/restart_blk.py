@@ -48,8 +48,9 @@ class Disk:
     def standin(self, path=None, **options):
         """Another stand-in, each with delays of its own."""
         self.n += 1
-        self.standins.append(Standin(self.bench, path or self.back, self.image,
-                                     f"{self.name}-standin{self.n}", seed=self.n, **options))
+        self.standins.append(Standin(
+            self.bench, path or self.back, self.image, f"{self.name}-standin{self.n}",
+            **{"queues": 2, "seed": self.n, **options}))
         return self.standins[-1]
 
     def qsd(self, path=None, **export):
@@ -126,7 +127,7 @@ def in_flight(standins):
 
 def kill_often(bench, queues=1, options="", **standin):
     disk = Disk(bench)
-    back_end = disk.standin(queues=queues, **standin)
+    back_end = disk.standin(**standin)
     guest = boot(bench, disk, queues, options)
     equal(disk.verdict(), "sound", "verdict with an in-flight region")
     storm = Storm(guest)
@@ -135,7 +136,7 @@ def kill_often(bench, queues=1, options="", **standin):
             back_end.wait_log(r"ring 0 starts")
         time.sleep(random.uniform(0, 0.3))
         back_end.kill()
-        back_end = disk.standin(queues=queues, **standin)
+        back_end = disk.standin(**standin)
     storm.goes_on()
     storm.finish()
     again = in_flight(disk.standins)
@@ -216,6 +217,7 @@ def die_while_qemu_starts(bench, disk, option):
         if died:
             disk.standin()
         equal(Qmp(path).do("query-status")["status"], "prelaunch", f"QEMU after {option} {n}")
+        check("econnect" not in qemu.log(), f"QEMU has noticed {option} {n}")
         qemu.kill()
         disk.wait_life("idle")
         disk.standins[-1].kill()
@@ -238,7 +240,7 @@ def _serves(path):
 @test("restart-blk-each-message-of-a-start", seconds=120, needs=NEEDS)
 def each_of_start(bench):
     """Killed before and after each message of QEMU's start: QEMU starts all the same."""
-    disk = Disk(bench)
+    disk = Disk(bench, profile=PINNED)
     for option in ("die_after", "die_after_answer"):
         n = die_while_qemu_starts(bench, disk, option)
         print(f"# {option}: {n} messages", flush=True)
@@ -269,7 +271,7 @@ def die_while_driver_starts(disk, guest, option):
 @test("restart-blk-each-message-of-a-driver", seconds=150, needs=NEEDS)
 def each_of_driver(bench):
     """Killed before and after each message of a driver's end and start: the disk works each time."""
-    disk = Disk(bench)
+    disk = Disk(bench, profile=PINNED)
     disk.standin()
     guest = boot(bench, disk)
     for option in ("die_after", "die_after_answer"):
@@ -283,7 +285,7 @@ def each_of_driver(bench):
 @test("restart-blk-each-message-of-a-replay", seconds=120, needs=NEEDS)
 def each_of_replay(bench):
     """Successors that die at each message of the replay: the next one takes over."""
-    disk = Disk(bench)
+    disk = Disk(bench, profile=PINNED)
     disk.standin()
     guest = boot(bench, disk)
     storm = Storm(guest)
@@ -307,7 +309,7 @@ def each_of_replay(bench):
 @test("restart-blk-switch", seconds=120, needs=NEEDS)
 def switch(bench):
     """Successors that refuse at each message: the old back-end carries on. Then 20 switches."""
-    disk = Disk(bench)
+    disk = Disk(bench, profile=PINNED)
     other = bench.path("other.sock")
     first = disk.standin()
     guest = boot(bench, disk)
@@ -359,21 +361,21 @@ def switch_qsd(bench):
 @test("restart-blk-unfit", seconds=90, needs=NEEDS)
 def unfit(bench):
     """Fewer queues, read-only, another block size: each is turned away by name, and the guest kept."""
-    disk = Disk(bench)
-    disk.standin(queues=2).wait_path(disk.back)
+    disk = Disk(bench, profile=PINNED)
+    disk.standin()
     guest = boot(bench, disk, queues=2)
     storm = Storm(guest)
     storm.goes_on()
     disk.standins[-1].kill()
     for n, (name, options) in enumerate([
-            ("queues", {"queues": 1}), (r"\bro\b", {"queues": 2, "read_only": True}),
-            ("blk_size", {"queues": 2, "block_size": 4096})], 1):
+            ("queues", {"queues": 1}), (r"\bro\b", {"read_only": True}),
+            ("blk_size", {"block_size": 4096})], 1):
         back_end = disk.standin(**options)
         disk.shim.wait_log(rf"(?=.*{name}).*\[INCOMPATIBLE\]")
         disk.wait_event("BACK_INCOMPATIBLE", n)
         equal(disk.life(), "held", "life with a back-end that does not fit")
         back_end.kill()
-    disk.standin(queues=2)
+    disk.standin()
     storm.goes_on()
     storm.finish()
     equal(guest.quit(), 0, "QEMU's exit status")
