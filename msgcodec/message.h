@@ -132,6 +132,8 @@ enum message_trait {
     RESETS = 1 << 9,
     KEPT = 1 << 10,
     FAILS_ALONE = 1 << 11,
+    WAITS_ALONE = 1 << 12,
+    TAKES_LONG = 1 << 13,
 };
 
 struct message_row {

@@ -18,7 +18,8 @@ static uint32_t config_to_ask(const struct greeting *g, const struct interface *
     if (g->whole_config) {
         return g->tries < ARRAY_SIZE(config_sizes) ? config_sizes[g->tries] : 0;
     }
-    return g->tries == 0 ? (uint32_t)interface_config_len(i) : 0;
+    uint32_t pinned = (uint32_t)interface_config_len(i);
+    return g->tries > 0 ? 0 : pinned > g->config_wanted ? pinned : g->config_wanted;
 }
 
 /* REPLY_ACK stays out: whether acknowledgements are in force is the front-end's to settle. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "answers.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "frame.h"
@@ -8,6 +9,20 @@
 static bool must_come(const struct answer *a)
 {
     return a->kind != ANSWER_MAYBE && a->kind != ANSWER_OURS;
+}
+
+/* Takes it off the queue, without its body. */
+static void take_off(struct answers *a, struct answer *answer)
+{
+    size_t i = (size_t)(answer - a->queue);
+    a->n--;
+    memmove(answer, answer + 1, (a->n - i) * sizeof(*answer));
+}
+
+void answers_remove(struct answers *a, struct answer *answer)
+{
+    free(answer->body);
+    take_off(a, answer);
 }
 
 /* Index of the oldest answer that need not come; `n` if there is none. */
@@ -47,6 +62,7 @@ void answers_replace(struct answers *a, const struct answer *late)
         i--;
     }
     a->queue[i].kind = ANSWER_SWALLOWED;
+    a->queue[i].body = NULL; /* it goes with ours */
     ours.kind = ANSWER_OURS;
     memmove(&a->queue[i + 1], &a->queue[i], (a->n - i) * sizeof(a->queue[0]));
     a->queue[i] = ours;
@@ -68,13 +84,6 @@ void answers_push(struct answers *a, struct answer answer)
     a->queue[a->n++] = answer;
 }
 
-void answers_remove(struct answers *a, struct answer *answer)
-{
-    size_t i = (size_t)(answer - a->queue);
-    a->n--;
-    memmove(answer, answer + 1, (a->n - i) * sizeof(*answer));
-}
-
 /* An answer that has come shows that the optional ones before it never will. */
 static void take(struct answers *a, size_t i, struct answer *ret_answer)
 {
@@ -83,7 +92,7 @@ static void take(struct answers *a, size_t i, struct answer *ret_answer)
     if (hit->kind == ANSWER_MAYBE && hit->times > 1) {
         hit->times--;
     } else {
-        answers_remove(a, hit);
+        take_off(a, hit);
     }
     for (size_t k = i; k > 0; k--) {
         if (a->queue[k - 1].kind == ANSWER_MAYBE) {
@@ -124,15 +133,21 @@ struct answer *answers_ours_due(struct answers *a)
     return NULL;
 }
 
-void answers_forget(struct answers *a)
+void answers_inherit(struct answers *a)
 {
-    size_t kept = 0;
-    for (size_t i = 0; i < a->n; i++) {
-        if (a->queue[i].kind == ANSWER_OURS) {
-            a->queue[kept++] = a->queue[i];
+    for (size_t i = a->n; i > 0; i--) {
+        struct answer *answer = &a->queue[i - 1];
+        if (answer->kind != ANSWER_OURS && answer->kind != ANSWER_TO_RELAY) {
+            answers_remove(a, answer);
         }
     }
-    a->n = kept;
+}
+
+void answers_clear(struct answers *a)
+{
+    while (a->n > 0) {
+        answers_remove(a, &a->queue[a->n - 1]);
+    }
 }
 
 void answers_swallow(struct answers *a)

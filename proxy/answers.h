@@ -21,11 +21,14 @@ enum answer_kind {
 
 struct answer {
     uint32_t request;
+    uint32_t flags; /* of the request */
     enum answer_kind kind;
     const struct message_row *row; /* of the request; NULL when unknown */
     uint32_t times;                /* ANSWER_MAYBE: so many requests in a row */
     double since;                  /* monotonic_s() */
     bool said_slow;
+    uint8_t *body; /* heap: the request's payload, where it may have to be asked again; else NULL */
+    uint32_t body_len;
 };
 
 struct answers {
@@ -43,15 +46,17 @@ enum answers_match {
 bool answers_full(const struct answers *a);
 /* Appends; there must be room. */
 void answers_push(struct answers *a, struct answer answer);
-/* Finds what an answer with this number belongs to. */
+/* Finds what an answer with this number belongs to. Its body is the caller's to free. */
 enum answers_match answers_take(struct answers *a, uint32_t request, struct answer *ret_answer);
 /* The first answer of ours that no outstanding answer of the peer stands before; NULL if none. */
 struct answer *answers_ours_due(struct answers *a);
 /* Puts an answer of ours in the place of one that is due (there must be room), which is swallowed
  * when it comes after all. */
 void answers_replace(struct answers *a, const struct answer *late);
-/* The responder is gone: what it owes is forgotten, answers of ours still go. */
-void answers_forget(struct answers *a);
+/* The responder is gone: what it owes to the requester is owed by us, what it owed to us is
+ * forgotten. */
+void answers_inherit(struct answers *a);
+void answers_clear(struct answers *a);
 /* The requester is gone: what it is owed is swallowed when it comes. */
 void answers_swallow(struct answers *a);
 void answers_remove(struct answers *a, struct answer *answer);

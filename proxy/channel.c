@@ -6,7 +6,7 @@
  * main one: many back-ends wait for an answer here while the front-end waits for theirs there. */
 #include <sys/socket.h>
 
-#include "device.h"
+#include "hold.h"
 
 /* User-mode Linux hands over a pipe; anything but a unix stream socket is none of our business. */
 static bool is_stream_socket(int fd)
@@ -51,9 +51,7 @@ int channel_keep(struct device *d, struct msg *m)
     return 0;
 }
 
-/* The message that gives a back-end its end of the kept channel: 1, 0 when none is kept, or -errno.
- */
-int channel_offer(struct device *d, struct msg *ret_msg)
+int channel_offer(struct device *d, struct msg *ret_msg, int *ret_fd)
 {
     int pair[2];
     struct msg m = MSG_NULL;
@@ -63,20 +61,33 @@ int channel_offer(struct device *d, struct msg *ret_msg)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
         return -errno;
     }
-    side_close(&d->channel.requester);
-    side_open_take(&d->channel.requester, pair[0]);
     int err = msg_make(FRONT_SET_BACKEND_REQ_FD, 0, NULL, 0, &m);
     if (err == 0) {
         err = fdset_append_take(&m.fds, &pair[1], 1);
     }
     if (err < 0) {
+        msg_clear(&m);
+        close(pair[0]);
         close(pair[1]);
         return err;
     }
+    msg_clear(ret_msg);
     msg_move(ret_msg, &m);
+    close_keep_errno(*ret_fd);
+    *ret_fd = pair[0];
+    return 1;
+}
+
+void channel_attach_take(struct device *d, int fd)
+{
+    side_close(&d->channel.requester);
+    if (fd < 0 || !side_is_open(&d->channel.responder)) {
+        close_keep_errno(fd);
+        return;
+    }
+    side_open_take(&d->channel.requester, fd);
     relay_open(&d->channel, &d->wire.rewrite, &d->record);
     relay_update(&d->channel);
-    return 1;
 }
 
 /* Either side may close its channel while the device goes on; then the other end is closed too, as
@@ -85,6 +96,11 @@ static void channel_end(struct relay *r, struct side *side, enum ending ending, 
 {
     struct device *d = r->owner;
     bool closed = ending == ENDING_LEFT || ending == ENDING_CUT;
+    if (closed && side == &r->requester && d->wire.keeps) {
+        side_close(side); /* the front-end's end stays, for the next back-end */
+        answers_swallow(&r->answers);
+        return;
+    }
     if (closed && !d->closing) {
         log_debug(d->options.name, side->name, "%s %s [%s]", ending_rows[ending].text, detail,
                   ending_rows[ending].name);
@@ -102,9 +118,20 @@ static void channel_refused(struct relay *r, const char *detail)
     d->wire.hooks->refused(r, detail);
 }
 
+/* Announcements are kept in mind: they end with the back-end. */
+static int channel_passing(struct relay *r, const struct message_row *row, struct msg *m)
+{
+    struct device *d = r->owner;
+    record_announcement(&d->record, row, m);
+    return 0;
+}
+
 static void channel_drained(struct relay *r)
 {
     struct device *d = r->owner;
+    if (d->wire.alone) {
+        hold_withdraw(d);
+    }
     d->wire.hooks->drained(&d->wire);
 }
 
@@ -115,10 +142,11 @@ static void channel_slow(struct relay *r, const struct answer *answer, double se
     d->wire.hooks->slow(r, answer, seconds, replaced);
 }
 
-/* Nothing here is exchanged, answered alone, or asked by vushim itself. */
+/* Nothing here is exchanged or answered alone. */
 const struct relay_hooks channel_hooks = {
     .end = channel_end,
     .refused = channel_refused,
+    .passing = channel_passing,
     .drained = channel_drained,
     .slow = channel_slow,
 };

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "hold.h"
 #include "json.h"
 
 /* Longest command, and most that may wait for a client that does not read. */
@@ -25,6 +26,8 @@ struct ctl_client {
     size_t in_len;
     char *out;
     size_t out_len;
+    bool waits;      /* for the end of a switch: no further command is read */
+    json_t *wait_id; /* of that command; NULL: none */
 };
 
 /* ---- commands ---- */
@@ -32,12 +35,15 @@ struct ctl_client {
 static const char *life_of(const struct device *d)
 {
     bool front = side_is_open(&d->wire.requester);
-    bool back = side_is_open(&d->wire.responder);
+    bool back = device_is_live(d) || successor_is_open(d);
     if (d->closing) {
         return "closing";
     }
-    if (d->alone) {
-        return "detached";
+    if (d->wire.alone) {
+        return d->held ? "held" : "detached";
+    }
+    if (switch_is_on(d) && front) {
+        return "switching";
     }
     if (d->wire.open) {
         return "running";
@@ -88,6 +94,34 @@ static json_t *text_json(const char *text)
     return value != NULL ? value : json_string("?");
 }
 
+/* The successor that waits beside a live back-end. */
+static json_t *standby_json(const struct device *d)
+{
+    char back[256];
+    const struct place *place = &d->places[d->next.place];
+    if (!successor_is_open(d) || !device_is_live(d)) {
+        return json_null();
+    }
+    endpoint_print(&place->endpoint, back, sizeof(back));
+    return json_pack("{s:o, s:s}", "back", text_json(back), "state",
+                     successor_state_name(d->next.state));
+}
+
+static json_t *restarts_json(const struct device *d)
+{
+    json_t *blackouts = json_object();
+    for (size_t k = 0; k < SWITCH_N_BUCKETS; k++) {
+        char bound[16] = "more";
+        if (switch_bucket_us[k] != 0) {
+            snprintf(bound, sizeof(bound), "%u", switch_bucket_us[k]);
+        }
+        json_object_set_new(blackouts, bound, json_integer((json_int_t)d->blackouts[k]));
+    }
+    return json_pack("{s:I, s:I, s:I, s:o}", "held", (json_int_t)d->n_held, "taken_over",
+                     (json_int_t)d->n_taken_over, "switched", (json_int_t)d->n_switched,
+                     "blackout_us", blackouts);
+}
+
 static json_t *query_status(struct device *d, const json_t *arguments, char *why)
 {
     (void)arguments;
@@ -96,12 +130,13 @@ static json_t *query_status(struct device *d, const json_t *arguments, char *why
     char back[256];
     endpoint_print(&d->options.front, front, sizeof(front));
     endpoint_print(&d->options.back, back, sizeof(back));
-    return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:I, s:I, s:I, s:o}", "name", d->options.name,
+    return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o}", "name", d->options.name,
                      "front", text_json(front), "back", text_json(back), "life", life_of(d),
                      "waits_for", waits_json(&d->wire), "channel_waits_for",
                      waits_json(&d->channel), "requests", (json_int_t)d->wire.n_requests, "answers",
                      (json_int_t)d->wire.n_answers, "refused", (json_int_t)d->wire.n_refused,
-                     "endings", endings_json(d));
+                     "standby", standby_json(d), "restarts", restarts_json(d), "endings",
+                     endings_json(d));
 }
 
 static json_t *query_state(struct device *d, const json_t *arguments, char *why)
@@ -116,6 +151,12 @@ static json_t *query_state(struct device *d, const json_t *arguments, char *why)
         json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", d->options.name, "spec", spec, "digest",
                   digest, "device", device_name(d->options.interface.device), "life", life_of(d));
     json_add_state(state, d->options.interface.device, &d->record);
+    const char *verdict;
+    const char *reason;
+    const struct restart_row *row = hold_verdict(d, &verdict, &reason);
+    json_object_set_new(state, "restart",
+                        json_pack("{s:s, s:s, s:s}", "verdict", verdict, "by",
+                                  restart_source_name(row->source), "why", reason));
     return state;
 }
 
@@ -126,13 +167,15 @@ static json_t *query_offer(struct device *d, const json_t *arguments, char *why)
     char back[256];
     enum device_type device = d->options.interface.device;
     bool guessed = device == DEVICE_UNKNOWN;
-    if (!d->greeted || interface_is_transparent(&d->options.interface)) {
+    bool ready = successor_is_open(d) && d->next.state >= READY;
+    const struct offer *offer = device_is_live(d) ? &d->offer : ready ? &d->next.greeting.offer : NULL;
+    if (offer == NULL || interface_is_transparent(&d->options.interface)) {
         snprintf(why, WHY_LEN, "no back-end is connected, or the device is not pinned");
         return NULL;
     }
     endpoint_print(&d->options.back, back, sizeof(back));
-    device = guessed ? offer_guess_device(&d->greeting.offer) : device;
-    return json_of_offer(back, device, guessed, &d->greeting.offer);
+    device = guessed ? offer_guess_device(offer) : device;
+    return json_of_offer(back, device, guessed, offer);
 }
 
 static json_t *query_trace(struct device *d, const json_t *arguments, char *why)
@@ -186,6 +229,72 @@ static json_t *stop_trace(struct device *d, const json_t *arguments, char *why)
     return json_object();
 }
 
+/* ---- switch: answered when it is over ---- */
+
+static json_t *error_json(const char *class, const char *desc)
+{
+    return json_pack("{s:{s:s, s:s}}", "error", "class", class, "desc", desc);
+}
+
+static json_t *switched_json(const struct device *d)
+{
+    char back[256];
+    json_t *rings = json_array();
+    for (size_t ring = 0; ring < d->record.n_rings; ring++) {
+        uint32_t us = switch_blackout_us(d, ring);
+        if (us != 0) {
+            json_array_append_new(rings, json_pack("{s:I, s:I}", "index", (json_int_t)ring,
+                                                   "blackout_us", (json_int_t)us));
+        }
+    }
+    endpoint_print(&d->options.back, back, sizeof(back));
+    return json_pack("{s:{s:o, s:o}}", "return", "back", text_json(back), "rings", rings);
+}
+
+static bool client_say(struct ctl_client *client, json_t *value);
+static bool client_parse(struct ctl_client *client);
+
+static void on_switched(void *owner, struct device *d, const char *error)
+{
+    struct ctl_client *client = owner;
+    json_t *reply = error == NULL ? switched_json(d) : error_json("GenericError", error);
+    if (client->wait_id != NULL) {
+        json_object_set_new(reply, "id", client->wait_id);
+    }
+    client->wait_id = NULL;
+    client->waits = false;
+    if (client_say(client, reply)) {
+        client_parse(client);
+    }
+}
+
+/* {"back": "connect:PATH"}. NULL: its end will be told. */
+static json_t *begin_switch(struct ctl_client *client, const json_t *arguments, const json_t *id)
+{
+    const char *text;
+    struct endpoint e;
+    char why[WHY_LEN];
+    json_error_t error;
+    if (json_unpack_ex((json_t *)arguments, &error, JSON_STRICT, "{s:s}", "back", &text) < 0) {
+        return error_json("GenericError", "arguments: back is missing (connect:PATH)");
+    }
+    if (!endpoint_parse(text, ENDPOINT_CONNECT, &e, why, sizeof(why))) {
+        return error_json("GenericError", why);
+    }
+    if (e.kind != ENDPOINT_CONNECT) {
+        return error_json("GenericError", "back: a switch goes to connect:PATH");
+    }
+    client->waits = true;
+    client->wait_id = json_incref((json_t *)id);
+    if (switch_begin(client->ctl->device, &e, on_switched, client, why, sizeof(why)) < 0) {
+        client->waits = false;
+        json_decref(client->wait_id);
+        client->wait_id = NULL;
+        return error_json("GenericError", why);
+    }
+    return NULL;
+}
+
 static json_t *quit(struct device *d, const json_t *arguments, char *why)
 {
     (void)arguments;
@@ -209,6 +318,7 @@ static const struct ctl_command {
     { "query-trace", query_trace },
     { "trace-start", start_trace },
     { "trace-stop", stop_trace },
+    { "switch", NULL }, /* begin_switch() */
     { "quit", quit },
 };
 
@@ -230,6 +340,8 @@ static void client_close(struct ctl_client *client)
 {
     struct ctl *c = client->ctl;
     struct ctl_client **link = &c->clients;
+    switch_disown(c->device, client);
+    json_decref(client->wait_id);
     while (*link != client) {
         link = &(*link)->next;
     }
@@ -286,12 +398,9 @@ static bool client_say(struct ctl_client *client, json_t *value)
     return client_flush(client);
 }
 
-static json_t *error_json(const char *class, const char *desc)
-{
-    return json_pack("{s:{s:s, s:s}}", "error", "class", class, "desc", desc);
-}
-
-static json_t *execute(struct ctl_client *client, const char *name, const json_t *arguments)
+/* NULL when the answer comes later. */
+static json_t *execute(struct ctl_client *client, const char *name, const json_t *arguments,
+                       const json_t *id)
 {
     char why[WHY_LEN] = "";
     if (strcmp(name, "qmp_capabilities") == 0) {
@@ -305,6 +414,9 @@ static json_t *execute(struct ctl_client *client, const char *name, const json_t
         if (!client->negotiated) {
             return error_json("CommandNotFound", "execute qmp_capabilities first");
         }
+        if (commands[i].run == NULL) {
+            return begin_switch(client, arguments, id);
+        }
         json_t *value = commands[i].run(client->ctl->device, arguments, why);
         return value != NULL ? json_pack("{s:o}", "return", value)
                              : error_json("GenericError", why);
@@ -316,8 +428,11 @@ static bool answer(struct ctl_client *client, const json_t *request)
 {
     const char *name = json_string_value(json_object_get(request, "execute"));
     json_t *id = json_object_get(request, "id");
-    json_t *reply = name != NULL ? execute(client, name, json_object_get(request, "arguments"))
+    json_t *reply = name != NULL ? execute(client, name, json_object_get(request, "arguments"), id)
                                  : error_json("GenericError", "not a command: no \"execute\"");
+    if (reply == NULL) {
+        return true;
+    }
     if (id != NULL) {
         json_object_set(reply, "id", id);
     }
@@ -345,7 +460,7 @@ static bool client_parse(struct ctl_client *client)
         }
         client->in_len -= blank;
         memmove(client->in, client->in + blank, client->in_len);
-        if (client->in_len == 0 || client->out_len > 0) {
+        if (client->in_len == 0 || client->out_len > 0 || client->waits) {
             return true;
         }
         json_t *request = json_loadb(client->in, client->in_len, JSON_DISABLE_EOF_CHECK, &error);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "device.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "detached.h"
+#include "alone.h"
+#include "carry.h"
+#include "hold.h"
 
 /* How long a side that reads nothing may hold up the closing of the other. */
 #define LINGER_S 1.0
@@ -21,9 +24,8 @@
 #define PAUSE_MOST_S 5.0
 #define DETAIL_LEN 2048
 
-static void advance(struct device *d);
 static void front_arrived(struct device *d, int fd);
-static void back_arrived(struct device *d, int fd);
+static void back_arrived(struct device *d, int fd, size_t place);
 
 static bool front_is_open(const struct device *d)
 {
@@ -32,12 +34,19 @@ static bool front_is_open(const struct device *d)
 
 static bool back_is_open(const struct device *d)
 {
-    return side_is_open(&d->wire.responder);
+    return device_is_live(d) || successor_is_open(d);
 }
 
+/* What is connected to begin with cannot come again. */
 static bool is_single(const struct device *d)
 {
     return d->options.front.kind == ENDPOINT_FD || d->options.back.kind == ENDPOINT_FD;
+}
+
+static bool can_find_successor(const struct device *d)
+{
+    return d->options.has_standby || d->options.back.kind != ENDPOINT_FD ||
+           switch_is_on(d) || successor_is_open(d);
 }
 
 /* ---- traces ---- */
@@ -45,14 +54,17 @@ static bool is_single(const struct device *d)
 static enum trace_wire wire_of_side(const struct device *d, const struct side *s)
 {
     bool channel = s == &d->channel.requester || s == &d->channel.responder;
+    if (s == &d->next.wire.responder) {
+        return TRACE_BACK;
+    }
     return relay_wire(channel ? &d->channel : &d->wire, s);
 }
 
 static void trace_context(struct device *d)
 {
     enum device_type device = d->options.interface.device;
-    if (device == DEVICE_UNKNOWN && d->greeted) {
-        device = offer_guess_device(&d->greeting.offer);
+    if (device == DEVICE_UNKNOWN && d->has_offer) {
+        device = offer_guess_device(&d->offer);
     }
     trace_of(d->wire.trace, device, d->n_lives);
 }
@@ -63,6 +75,7 @@ static void on_trace_room(void *owner)
     struct device *d = owner;
     relay_update(&d->wire);
     relay_update(&d->channel);
+    relay_update(&d->next.wire);
 }
 
 int device_trace_start(struct device *d, const struct trace_options *options, char *why,
@@ -89,7 +102,7 @@ int device_trace_start(struct device *d, const struct trace_options *options, ch
 bool device_trace_stop(struct device *d)
 {
     struct trace *t = d->wire.trace;
-    d->wire.trace = d->channel.trace = NULL;
+    d->wire.trace = d->channel.trace = d->next.wire.trace = NULL;
     trace_stop(t);
     on_trace_room(d);
     return t != NULL;
@@ -156,24 +169,28 @@ static void log_ending(struct device *d, const struct side *side, enum ending en
              side->received, detail[0] != '\0' ? ": " : "", detail, row->name, more);
 }
 
-static void forget_telling(struct device *d)
+static void stop_seeking(struct device *d)
 {
-    d->cursor = (struct held_cursor){ .step = 0 };
-    d->channel_told = d->fence = false;
+    for (size_t k = 0; k < N_PLACES; k++) {
+        seeker_stop(&d->places[k].seeker);
+    }
 }
 
 static void forget(struct device *d)
 {
+    switch_abort(d);
     relay_close(&d->wire);
     relay_close(&d->channel);
-    held_clear(&d->held);
+    successor_close(d);
+    kept_clear(&d->kept);
     seeker_stop(&d->front_seeker);
-    seeker_stop(&d->back_seeker);
+    stop_seeking(d);
     ev_timer_stop(d->loop, &d->patience);
+    ev_timer_stop(d->loop, &d->hurry);
+    ev_timer_stop(d->loop, &d->hold);
+    ev_timer_stop(d->loop, &d->settle);
     ev_timer_stop(d->loop, &d->linger);
-    d->greeting = (struct greeting){ .step = GREETING_FEATURES };
-    d->asking = d->greeted = d->closing = d->alone = false;
-    forget_telling(d);
+    d->closing = d->held = d->has_offer = d->said_ready = false;
     record_clear(&d->record);
     d->n_lives++;
     trace_context(d);
@@ -184,11 +201,20 @@ static void on_pause_over(struct ev_loop *loop, ev_timer *w, int events)
     struct device *d = w->data;
     (void)loop;
     (void)events;
-    if (d->alone && !back_is_open(d) && d->next_back >= 0) {
-        back_arrived(d, steal_fd(&d->next_back));
+    if (!d->closing && d->next_back >= 0 && !successor_is_open(d)) {
+        back_arrived(d, steal_fd(&d->next_back), d->next_back_place);
     } else {
-        advance(d);
+        device_advance(d);
     }
+}
+
+static void lengthen_pause(struct device *d)
+{
+    d->pause_s = d->pause_s == 0 ? PAUSE_FIRST_S : d->pause_s * 2;
+    d->pause_s = d->pause_s < PAUSE_MOST_S ? d->pause_s : PAUSE_MOST_S;
+    ev_timer_stop(d->loop, &d->pause);
+    ev_timer_set(&d->pause, d->pause_s, 0);
+    ev_timer_start(d->loop, &d->pause);
 }
 
 /* Peers that we look for ourselves are not asked again at once when nothing comes of it: a refusal
@@ -199,10 +225,7 @@ static void pause_if_short(struct device *d)
         d->pause_s = 0;
         return;
     }
-    d->pause_s = d->pause_s == 0 ? PAUSE_FIRST_S : d->pause_s * 2;
-    d->pause_s = d->pause_s < PAUSE_MOST_S ? d->pause_s : PAUSE_MOST_S;
-    ev_timer_set(&d->pause, d->pause_s, 0);
-    ev_timer_start(d->loop, &d->pause);
+    lengthen_pause(d);
 }
 
 static void next_life(struct device *d)
@@ -214,12 +237,12 @@ static void next_life(struct device *d)
     }
     pause_if_short(d);
     if (d->next_back >= 0) {
-        back_arrived(d, steal_fd(&d->next_back));
+        back_arrived(d, steal_fd(&d->next_back), d->next_back_place);
     }
     if (d->next_front >= 0) {
         front_arrived(d, steal_fd(&d->next_front));
     }
-    advance(d);
+    device_advance(d);
 }
 
 static bool is_sending(const struct device *d)
@@ -235,33 +258,89 @@ static void on_linger_over(struct ev_loop *loop, ev_timer *w, int events)
 }
 
 /* A back-end that leaves, or does not fit, before it has taken over: the front-end does not notice,
- * and the next one may do better. */
-static void lose_newcomer(struct device *d)
+ * and the next one may do better. Of a switch the old one goes on. */
+static void lose_next(struct device *d, enum ending ending, const char *detail)
 {
-    side_close(&d->wire.responder);
-    side_close(&d->channel.requester);
-    ev_timer_stop(d->loop, &d->patience);
-    answers_forget(&d->wire.answers);
-    answers_swallow(&d->channel.answers);
-    d->wire.alone_waits = false;
-    d->greeting = (struct greeting){ .step = GREETING_FEATURES };
-    d->asking = d->greeted = false;
-    forget_telling(d);
-    d->pause_s = d->pause_s == 0 ? PAUSE_FIRST_S : d->pause_s * 2;
-    d->pause_s = d->pause_s < PAUSE_MOST_S ? d->pause_s : PAUSE_MOST_S;
+    char why[DETAIL_LEN + 128];
+    bool was_ready = d->said_ready;
+    snprintf(why, sizeof(why), "the new back-end %s%s%s", ending_rows[ending].text,
+             detail[0] != '\0' ? ": " : "", detail);
+    successor_close(d);
+    d->said_ready = false;
+    ev_timer_stop(d->loop, &d->hurry);
+    if (d->wire.alone) {
+        d->wire.paused = false;
+    }
+    if (switch_is_on(d)) {
+        switch_failed(d, why);
+    } else if (was_ready && !d->wire.alone) {
+        device_tell(d, EVENT_STANDBY_LOST, NULL, N_ENDINGS, why);
+    }
+    lengthen_pause(d);
+    relay_update(&d->wire);
+    device_settle(d);
+}
+
+static void on_hold_over(struct ev_loop *loop, ev_timer *w, int events)
+{
+    struct device *d = w->data;
+    (void)loop;
+    (void)events;
+    device_end(d, &d->wire.requester, ENDING_HOLD_OVER, "");
+}
+
+/* The live back-end is gone. False when that ends the device's life. */
+static bool survive_loss(struct device *d)
+{
+    char why[DETAIL_LEN] = "";
+    unsigned long suppressed;
+    bool may = d->wire.open && front_is_open(d) && can_find_successor(d);
+    if (!may || !hold_begin(d, why, sizeof(why))) {
+        if (why[0] != '\0') {
+            log_warn(d->options.name, NULL, "cannot be held: %s", why);
+        }
+        return false;
+    }
+    d->n_held++;
+    d->held_since = monotonic_s();
+    d->pause_s = 0;
     ev_timer_stop(d->loop, &d->pause);
-    ev_timer_set(&d->pause, d->pause_s, 0);
-    ev_timer_start(d->loop, &d->pause);
+    if (d->options.hold_for >= 0) {
+        ev_timer_set(&d->hold, d->options.hold_for, 0);
+        ev_timer_start(d->loop, &d->hold);
+    }
+    if (log_limit_pass(&d->holds, monotonic_s(), &suppressed)) {
+        log_info(d->options.name, NULL, "is held until a back-end comes");
+    }
+    device_tell(d, EVENT_BACK_HELD, NULL, N_ENDINGS, "");
+    switch_lost_old(d);
+    device_settle(d);
+    return true;
+}
+
+/* Nothing has been relayed yet: the front-end, which waits, may be lucky with the next one. */
+static bool may_try_another(const struct device *d, enum ending ending)
+{
+    return d->options.on_loss != LOSS_CLOSE && ending != ENDING_INCOMPATIBLE &&
+           can_find_successor(d) && !is_single(d);
+}
+
+static bool is_of_back(const struct device *d, const struct side *side)
+{
+    return side == &d->wire.responder || side == &d->channel.requester;
 }
 
 void device_end(struct device *d, struct side *side, enum ending ending, const char *detail)
 {
-    log_ending(d, side, ending, detail);
+    char text[DETAIL_LEN];
+    snprintf(text, sizeof(text), "%s", detail); /* it may be of what is closed now */
+    log_ending(d, side, ending, text);
     trace_put_text(d->wire.trace, TRACE_ENDING, wire_of_side(d, side), ending_rows[ending].name,
-                   detail);
-    tell_ending(d, side, ending, detail);
-    if (d->alone && !d->closing && side == &d->wire.responder) {
-        lose_newcomer(d);
+                   text);
+    tell_ending(d, side, ending, text);
+    if (!d->closing && side == &d->next.wire.responder &&
+        (d->wire.open || may_try_another(d, ending))) {
+        lose_next(d, ending, text);
         return;
     }
     if (!d->closing && ending == ENDING_LEFT) {
@@ -269,12 +348,18 @@ void device_end(struct device *d, struct side *side, enum ending ending, const c
         bool front = side == &d->wire.requester;
         relay_drain(&d->channel, front ? &d->channel.responder : &d->channel.requester);
     }
+    if (!d->closing && is_of_back(d, side) && device_is_live(d) && survive_loss(d)) {
+        return;
+    }
     side_close(side);
     if (!d->closing) {
         d->closing = true;
         relay_stop_reading(&d->wire);
         relay_stop_reading(&d->channel);
+        relay_stop_reading(&d->next.wire);
         ev_timer_stop(d->loop, &d->patience);
+        ev_timer_stop(d->loop, &d->hurry);
+        ev_timer_stop(d->loop, &d->hold);
     }
     bool front_waits = ending == ENDING_INCOMPATIBLE && front_is_open(d);
     double hold = !front_waits ? 0 : d->pause_s < HOLD_MOST_S ? d->pause_s : HOLD_MOST_S;
@@ -285,32 +370,36 @@ void device_end(struct device *d, struct side *side, enum ending ending, const c
     ev_timer_start(d->loop, &d->linger);
 }
 
-/* ---- the greeting (greet.c) ---- */
+/* ---- a back-end takes its place ---- */
 
-static void wire_answered(struct relay *r, const struct msg *answer)
+static void take_place(struct device *d)
 {
-    struct device *d = r->owner;
-    d->asking = false;
-    if (d->fence) {
-        detached_attached(d);
-    } else if (!d->greeted) {
-        greeting_answer(&d->greeting, answer);
-    }
-    advance(d);
+    d->live_place = d->next.place;
+    ev_timer_stop(d->loop, &d->hurry);
+    ev_timer_stop(d->loop, &d->patience);
+    d->said_ready = false;
+    d->pause_s = 0;
 }
 
-/* ---- from state to state ---- */
-
+/* The first back-end of a life: the front-end has said nothing yet. */
 static void begin_relay(struct device *d)
 {
     char offered[INTERFACE_DIGEST_LEN];
-    struct rewrite w = rewrite_prepare(&d->options.interface, &d->greeting.offer, &d->record);
     unsigned long suppressed;
-    ev_timer_stop(d->loop, &d->patience);
+    d->offer = d->next.greeting.offer;
+    d->has_offer = true;
+    struct rewrite w = rewrite_prepare(&d->options.interface, &d->offer, &d->record);
+    take_place(d);
     d->life_began = monotonic_s();
     trace_context(d);
     /* The guest that was expected has come. What a later back-end must do is what it uses by then. */
     d->options.expects = false;
+    int fd = successor_steal(d);
+    if (fd < 0) {
+        device_end(d, &d->next.wire.responder, ENDING_UNASKED_REPLY, "");
+        return;
+    }
+    side_open_take(&d->wire.responder, fd);
     relay_open(&d->wire, &w, &d->record);
     interface_digest(&d->options.identity, offered);
     if (log_limit_pass(&d->arrivals, monotonic_s(), &suppressed)) {
@@ -319,42 +408,302 @@ static void begin_relay(struct device *d)
     }
 }
 
+/* Eventfds are never read here. A full one is awake already. */
+static void wake(const struct device *d, int fd, size_t ring)
+{
+    const uint64_t one = 1;
+    struct pollfd p = { .fd = fd, .events = POLLOUT };
+    if (fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) != 0 &&
+        write(fd, &one, sizeof(one)) < 0) {
+        log_debug(d->options.name, NULL, "ring %zu: %s", ring, strerror(errno));
+    }
+}
+
+void device_nudge(struct device *d)
+{
+    bool by_message = (d->record.features_acked & BIT(VHOST_PROTOCOL_FEATURES)) != 0;
+    for (size_t ring = 0; ring < d->record.n_rings; ring++) {
+        const struct record_ring *r = &d->record.rings[ring];
+        if (r->started && (r->enabled || !by_message)) {
+            wake(d, kept_ring(&d->kept, ring, RING_KICK), ring);
+            wake(d, kept_ring(&d->kept, ring, RING_CALL), ring);
+        }
+    }
+}
+
+/* What the profile did not pin was shown as zero: the front-end is asked to read it again. */
+static void announce_config(struct device *d)
+{
+    struct msg m = MSG_NULL;
+    bool has_config = (d->record.protocol_acked & BIT(PROTOCOL_CONFIG)) != 0;
+    if (!has_config || !side_has_room(&d->channel.responder)) {
+        return;
+    }
+    int err = msg_make(BACK_CONFIG_CHANGE_MSG, 0, NULL, 0, &m);
+    if (err == 0) {
+        err = relay_ask(&d->channel, &m, false);
+    }
+    if (err < 0) {
+        log_warn(d->options.name, "front channel", "cannot be told of its configuration: %s",
+                 strerror(-err));
+    }
+    msg_clear(&m);
+}
+
+/* A region that only the new back-end could lay out. */
+static void keep_region_of_next(struct device *d)
+{
+    const struct msg *m = &d->next.inflight;
+    if (m->head.request != 0 && m->fds.n > 0) {
+        const struct message_row *row = message_row(SPACE_FRONT, FRONT_SET_INFLIGHT_FD);
+        record_request(&d->record, row, m);
+        if (kept_request(&d->kept, &d->record, row, m) < 0) {
+            d->record.incomplete = true;
+        }
+    }
+}
+
+/* The successor has been told everything and has shown that it has taken it. */
+static void take_over(struct device *d)
+{
+    bool switched = switch_is_on(d);
+    bool was_detached = d->wire.alone && !d->held;
+    double now = monotonic_s();
+    double share = now - d->next.told_since;
+    char text[128];
+    struct offer offer = d->has_offer ? carry_narrowed(&d->offer, &d->next.greeting.offer)
+                                      : d->next.greeting.offer;
+    int channel_fd = steal_fd(&d->next.channel_fd);
+    keep_region_of_next(d);
+    take_place(d);
+    int fd = successor_steal(d);
+    if (fd < 0) {
+        close_keep_errno(channel_fd);
+        lose_next(d, ENDING_UNASKED_REPLY, "");
+        return;
+    }
+    d->offer = offer;
+    d->has_offer = true;
+    d->record.answers.binding = true;
+    struct rewrite w = rewrite_prepare(&d->options.interface, &d->offer, &d->record);
+    side_close(&d->wire.responder);
+    d->held = false;
+    ev_timer_stop(d->loop, &d->hold);
+    d->life_began = now;
+    relay_open(&d->wire, &w, &d->record);
+    relay_found_responder_take(&d->wire, fd);
+    channel_attach_take(d, channel_fd);
+    device_nudge(d);
+    record_rings_run(&d->record);
+    d->n_taken_over++;
+    trace_context(d);
+    if (was_detached) {
+        announce_config(d);
+    }
+    snprintf(text, sizeof(text), "told everything in %.1f ms", share * 1e3);
+    if (switched) {
+        switch_succeeded(d);
+    } else {
+        device_tell(d, EVENT_BACK_TOOK_OVER, &d->wire.responder, N_ENDINGS, text);
+        log_info(d->options.name, "back", "has taken over what the front-end had set up: %s", text);
+    }
+}
+
+void device_next_answered(struct device *d, const struct msg *answer)
+{
+    if (d->closing) {
+        return;
+    }
+    if (d->next.state == DONE) {
+        take_over(d);
+    } else if (d->switching.stage == SWITCH_REGION &&
+               answer->head.request == FRONT_GET_INFLIGHT_FD) {
+        switch_region_answered(d, answer);
+    }
+    device_advance(d);
+}
+
+/* ---- from state to state ---- */
+
+/* While the successor is told things that the front-end could change, that has to wait. */
+static void tell_next(struct device *d, enum successor_state state)
+{
+    if (d->wire.alone) {
+        d->wire.paused = true;
+        relay_update(&d->wire);
+    }
+    successor_tell(d, state);
+}
+
+static void begin_hurry(struct device *d)
+{
+    double seconds = d->options.answer_within > 0 ? d->options.answer_within : GREETING_S;
+    ev_timer_stop(d->loop, &d->hurry);
+    ev_timer_set(&d->hurry, seconds, 0);
+    ev_timer_start(d->loop, &d->hurry);
+}
+
+/* The successor has been checked. False when there is nothing to do with it now. */
+static bool next_is_ready(struct device *d)
+{
+    if (!front_is_open(d)) {
+        return false;
+    }
+    if (!d->wire.open) {
+        begin_relay(d);
+        return false;
+    }
+    bool live = device_is_live(d);
+    bool quiet = !ev_is_active(&d->settle) || switch_is_on(d);
+    if (live ? !quiet : !hold_may_replay(d)) {
+        ev_timer_stop(d->loop, &d->hurry);
+        return false;
+    }
+    begin_hurry(d);
+    tell_next(d, TELLING);
+    return true;
+}
+
+/* The successor has been told what may be told beforehand. */
+static bool next_is_prepared(struct device *d)
+{
+    if (!device_is_live(d)) {
+        if (!hold_may_replay(d)) {
+            return false;
+        }
+        begin_hurry(d);
+        tell_next(d, FINISHING);
+        return true;
+    }
+    if (switch_is_on(d)) {
+        begin_hurry(d);
+        switch_prepared(d);
+        return false;
+    }
+    ev_timer_stop(d->loop, &d->hurry);
+    if (!d->said_ready && !d->next.asking) {
+        d->said_ready = true;
+        d->pause_s = 0;
+        log_info(d->options.name, "standby", "is prepared");
+        device_tell(d, EVENT_STANDBY_READY, NULL, N_ENDINGS, "");
+    }
+    return false;
+}
+
+static void advance_next(struct device *d)
+{
+    bool more = true;
+    while (more && successor_is_open(d) && !d->closing) {
+        successor_advance(d);
+        more = false;
+        if (!successor_is_open(d) || d->next.asking || d->closing) {
+            break;
+        }
+        if (d->next.changed && d->next.state == PREPARED) {
+            /* What it knows is of yesterday. */
+            successor_close(d);
+            d->said_ready = false;
+            if (switch_is_on(d)) {
+                seeker_start(&d->places[PLACE_SWITCH].seeker);
+            } else {
+                lengthen_pause(d);
+            }
+        } else if (d->next.state == READY) {
+            more = next_is_ready(d);
+        } else if (d->next.state == PREPARED) {
+            more = next_is_prepared(d);
+        }
+    }
+}
+
+static void seek_successor(struct device *d)
+{
+    if (switch_is_on(d)) {
+        if (d->switching.stage == SWITCH_PREPARING) {
+            seeker_start(&d->places[PLACE_SWITCH].seeker);
+        }
+        return;
+    }
+    for (size_t k = 0; k < N_PLACES && !successor_is_open(d) && !d->closing; k++) {
+        size_t n = (d->first_place + k) % N_PLACES;
+        struct place *place = &d->places[n];
+        bool taken = device_is_live(d) && n == d->live_place;
+        if (place->used && !taken && place->endpoint.kind == ENDPOINT_CONNECT) {
+            seeker_start(&place->seeker);
+        }
+    }
+}
+
 static void look_for_peers(struct device *d)
 {
     bool front_is_sought = d->options.front.kind == ENDPOINT_CONNECT;
-    bool back_is_sought = d->options.back.kind == ENDPOINT_CONNECT;
     bool may = !ev_is_active(&d->pause);
     bool early = front_is_sought || d->options.expects;
-    bool now = d->alone ? may : front_is_open(d) || (early && may);
-    if (back_is_sought && !back_is_open(d) && now) {
-        seeker_start(&d->back_seeker);
+    bool live = device_is_live(d);
+    bool standby = live && d->options.has_standby && !ev_is_active(&d->settle);
+    bool now = d->wire.alone || standby     ? may
+               : live && !switch_is_on(d)   ? false
+               : front_is_open(d)           ? may || !d->wire.open
+                                            : early && may;
+    if (!successor_is_open(d) && (now || switch_is_on(d))) {
+        seek_successor(d);
     }
-    if (front_is_sought && !front_is_open(d) && (d->greeted || d->options.detached) && may) {
+    bool ready = successor_is_open(d) && d->next.state >= READY;
+    if (front_is_sought && !front_is_open(d) && (ready || d->options.detached) && may) {
         seeker_start(&d->front_seeker);
     }
 }
 
-static void advance(struct device *d)
+void device_advance(struct device *d)
 {
     if (d->closing) {
         return;
     }
-    if (d->options.detached && front_is_open(d) && !d->greeted && !d->wire.open) {
-        detached_begin(d);
+    bool ready = successor_is_open(d) && d->next.state >= READY;
+    if (d->options.detached && front_is_open(d) && !ready && !d->wire.open) {
+        alone_begin(d);
     }
-    if (back_is_open(d) && !d->greeted) {
-        device_greet(d);
+    advance_next(d);
+    if (switch_is_on(d)) {
+        switch_advance(d);
     }
     if (d->closing) {
         return;
     }
-    if (front_is_open(d) && back_is_open(d) && d->greeted && !d->wire.open) {
-        begin_relay(d);
-    } else if (d->alone && back_is_open(d) && d->greeted && !d->asking) {
-        detached_attach(d);
-    }
     relay_update(&d->wire);
     look_for_peers(d);
+}
+
+static void on_settled(struct ev_loop *loop, ev_timer *w, int events)
+{
+    (void)loop;
+    (void)events;
+    device_advance(w->data);
+}
+
+static void settle_in(struct device *d, double seconds)
+{
+    ev_timer_stop(d->loop, &d->settle);
+    ev_timer_set(&d->settle, seconds, 0);
+    ev_timer_start(d->loop, &d->settle);
+}
+
+void device_settle(struct device *d)
+{
+    settle_in(d, 0);
+}
+
+static void on_hurry_over(struct ev_loop *loop, ev_timer *w, int events)
+{
+    struct device *d = w->data;
+    (void)loop;
+    (void)events;
+    if (successor_is_open(d)) {
+        device_end(d, &d->next.wire.responder, ENDING_SILENT, "");
+    } else if (switch_is_on(d)) {
+        stop_seeking(d);
+        switch_failed(d, "nobody listens there");
+    }
 }
 
 static void on_patience_over(struct ev_loop *loop, ev_timer *w, int events)
@@ -364,12 +713,8 @@ static void on_patience_over(struct ev_loop *loop, ev_timer *w, int events)
     char back[256];
     (void)loop;
     (void)events;
-    if (d->alone) {
-        device_end(d, &d->wire.responder, ENDING_SILENT, "");
-        return;
-    }
     endpoint_print(&d->options.back, back, sizeof(back));
-    if (d->asking) {
+    if (d->next.asking) {
         snprintf(detail, sizeof(detail), "%s does not answer", back);
     } else {
         snprintf(detail, sizeof(detail), "%s (is it running? --wait says how long to wait)", back);
@@ -403,11 +748,11 @@ static bool keep_for_next_life(struct device *d, const struct side *place, int *
     return true;
 }
 
-/* A front-end that waits does so for a limited time. */
+/* A front-end that waits for its first back-end does so for a limited time. */
 static void begin_patience(struct device *d, double seconds)
 {
     ev_timer_stop(d->loop, &d->patience);
-    if (d->options.wait >= 0 || d->alone) {
+    if (d->options.wait >= 0 && !d->wire.open) {
         ev_timer_set(&d->patience, seconds, 0);
         ev_timer_start(d->loop, &d->patience);
     }
@@ -428,18 +773,24 @@ static void front_arrived(struct device *d, int fd)
     } else if (back_is_open(d)) {
         begin_patience(d, greeting_time(d));
     }
-    advance(d);
+    device_advance(d);
 }
 
-static void back_arrived(struct device *d, int fd)
+static void back_arrived(struct device *d, int fd, size_t place)
 {
-    side_open_take(&d->wire.responder, fd);
-    device_tell(d, EVENT_BACK_CONNECTED, &d->wire.responder, N_ENDINGS, "");
-    d->life_began = monotonic_s();
-    if (front_is_open(d)) {
-        begin_patience(d, greeting_time(d));
+    stop_seeking(d);
+    d->first_place = (place + 1) % N_PLACES;
+    successor_open_take(d, fd, place);
+    device_tell(d, EVENT_BACK_CONNECTED, &d->next.wire.responder, N_ENDINGS, "");
+    if (d->wire.open) {
+        begin_hurry(d);
+    } else {
+        d->life_began = monotonic_s();
+        if (front_is_open(d)) {
+            begin_patience(d, greeting_time(d));
+        }
     }
-    advance(d);
+    device_advance(d);
 }
 
 static void front_accepted(struct listener *l, int fd)
@@ -453,14 +804,43 @@ static void front_accepted(struct listener *l, int fd)
     }
 }
 
+/* One that may stand by: beside a live one, of a device that can be held. */
+static bool may_stand_by(const struct device *d)
+{
+    return device_is_live(d) && d->options.on_loss != LOSS_CLOSE && !switch_is_on(d);
+}
+
+/* A connection that failed at once is not followed by the next one at once. */
+static void keep_back(struct device *d, int fd, size_t place)
+{
+    close_keep_errno(d->next_back);
+    d->next_back = fd;
+    d->next_back_place = place;
+}
+
 static void back_accepted(struct listener *l, int fd)
 {
-    struct device *d = l->owner;
-    struct side *back = &d->wire.responder;
-    if (!side_is_open(back) && !d->closing) {
-        back_arrived(d, fd);
-    } else if (!keep_for_next_life(d, back, &d->next_back, fd)) {
-        turn_away(d, back, fd, ENDING_SECOND_BACK);
+    struct place *place = l->owner;
+    struct device *d = place->device;
+    size_t n = (size_t)(place - d->places);
+    struct side *taken = device_is_live(d) ? &d->wire.responder : &d->next.wire.responder;
+    bool free = !successor_is_open(d) && !d->closing;
+    if (free && (!device_is_live(d) || may_stand_by(d))) {
+        if (d->wire.open && ev_is_active(&d->pause)) {
+            keep_back(d, fd, n);
+        } else {
+            back_arrived(d, fd, n);
+        }
+    } else if (successor_is_open(d) && !d->closing && may_stand_by(d)) {
+        if (socket_hung_up(d->next.wire.responder.fd)) {
+            keep_back(d, fd, n);
+        } else {
+            turn_away(d, taken, fd, ENDING_SECOND_BACK);
+        }
+    } else if (keep_for_next_life(d, taken, &d->next_back, fd)) {
+        d->next_back_place = n;
+    } else {
+        turn_away(d, taken, fd, ENDING_SECOND_BACK);
     }
 }
 
@@ -471,7 +851,8 @@ static void front_found(struct seeker *s, int fd)
 
 static void back_found(struct seeker *s, int fd)
 {
-    back_arrived(s->owner, fd);
+    struct place *place = s->owner;
+    back_arrived(place->device, fd, (size_t)(place - place->device->places));
 }
 
 /* ---- the main wire's hooks ---- */
@@ -493,22 +874,77 @@ static void wire_refused(struct relay *r, const char *detail)
     }
 }
 
-static int wire_passing(struct relay *r, const struct message_row *row, struct msg *m)
+int device_keep(struct device *d, const struct message_row *row, struct msg *m)
 {
-    return (row->traits & TAKES_CHANNEL) != 0 ? channel_take(r->owner, m) : 0;
+    size_t before = m->fds.n;
+    int err = 0;
+    if ((row->traits & TAKES_CHANNEL) != 0) {
+        err = d->wire.alone ? channel_keep(d, m) : channel_take(d, m);
+    }
+    bool exchanged = (row->traits & TAKES_CHANNEL) != 0 &&
+                     (m->fds.n < before || side_is_open(&d->channel.requester));
+    if (err == 0 && !exchanged && (d->wire.keeps || d->wire.alone) &&
+        kept_request(&d->kept, &d->record, row, m) < 0) {
+        d->record.incomplete = true;
+    }
+    return err;
 }
 
-static int wire_alone(struct relay *r, const struct message_row *row, struct msg *m,
-                      struct msg *ret_answer, bool *ret_has_answer)
+bool device_may_stop_ring(struct device *d, const struct message_row *row, const struct msg *m)
 {
-    return detached_take(r->owner, row, m, ret_answer, ret_has_answer);
+    size_t ring = record_ring_of(row, m);
+    char detail[64];
+    if ((row->traits & STOPS_RING) == 0 || ring >= d->record.n_rings ||
+        !d->record.rings[ring].base_is_stale || !d->held) {
+        return true;
+    }
+    snprintf(detail, sizeof(detail), "ring %zu", ring);
+    device_end(d, &d->wire.requester, ENDING_NOT_SOUND, detail);
+    return false;
+}
+
+/* The standby is prepared when the front-end has been quiet for so long: a guest that boots sets its
+ * device up several times. */
+#define SETTLE_S 0.1
+
+static int wire_passing(struct relay *r, const struct message_row *row, struct msg *m)
+{
+    struct device *d = r->owner;
+    int err = device_keep(d, row, m);
+    if (successor_is_open(d) && err == 0) {
+        successor_hear(d, row, m);
+    }
+    if (d->options.has_standby || successor_is_open(d)) {
+        settle_in(d, SETTLE_S);
+    }
+    return err;
+}
+
+/* A back-end that stands in for another shows no more than that did. */
+static void wire_answering(struct relay *r, const struct message_row *row, struct msg *m)
+{
+    struct device *d = r->owner;
+    record_answer(&d->record, row, m);
+    if ((row->traits & STOPS_RING) != 0) {
+        kept_follow(&d->kept, &d->record);
+    }
+}
+
+/* Questions to a live back-end are those of a switch. */
+static void wire_answered(struct relay *r, const struct msg *answer)
+{
+    struct device *d = r->owner;
+    if (!d->closing) {
+        switch_answered(d, answer);
+        device_advance(d);
+    }
 }
 
 static void wire_drained(struct relay *r)
 {
     struct device *d = r->owner;
     if (!d->closing) {
-        advance(d);
+        device_advance(d);
     } else if (!is_sending(d)) {
         ev_timer_stop(d->loop, &d->linger);
         ev_timer_set(&d->linger, 0, 0);
@@ -528,13 +964,19 @@ static void wire_slow(struct relay *r, const struct answer *answer, double secon
                  message_name(r->space, answer->request, name), seconds,
                  replaced ? ", a failure was answered in its place" : "");
     }
+    bool takes_long = answer->row != NULL && (answer->row->traits & TAKES_LONG) != 0;
+    if (r == &d->wire && d->options.when_late == LATE_LOSE && !takes_long && !r->alone) {
+        device_end(d, &r->responder, ENDING_SILENT, message_name(r->space, answer->request, name));
+    }
 }
 
 static const struct relay_hooks wire_hooks = {
     .end = wire_end,
     .refused = wire_refused,
     .passing = wire_passing,
-    .alone = wire_alone,
+    .answering = wire_answering,
+    .alone = alone_take,
+    .owed = alone_owed,
     .answered = wire_answered,
     .drained = wire_drained,
     .slow = wire_slow,
@@ -542,42 +984,99 @@ static const struct relay_hooks wire_hooks = {
 
 /* ---- start and stop ---- */
 
+static void init_place(struct device *d, size_t n, const struct endpoint *e)
+{
+    struct place *place = &d->places[n];
+    place->device = d;
+    place->used = true;
+    place->endpoint = *e;
+    listener_init(&place->listener, d->loop, back_accepted, place);
+    seeker_init(&place->seeker, d->loop, e, d->options.name, n == PLACE_BACK ? "back" : "standby",
+                back_found, place);
+}
+
 static void init(struct device *d, struct ev_loop *loop, const struct device_options *options,
                  device_finished_fn *finished)
 {
     memset(d, 0, offsetof(struct device, record));
-    d->event = NULL;
-    d->event_owner = NULL;
     d->options = *options;
     d->loop = loop;
     d->finished = finished;
     d->next_front = d->next_back = -1;
+    d->event = NULL;
+    d->event_owner = NULL;
     d->pause_s = 0;
     memset(&d->arrivals, 0, sizeof(d->arrivals));
     memset(&d->slowness, 0, sizeof(d->slowness));
+    memset(&d->holds, 0, sizeof(d->holds));
     memset(d->limits, 0, sizeof(d->limits));
     memset(d->endings, 0, sizeof(d->endings));
     d->n_lives = 0;
     ev_timer_init(&d->patience, on_patience_over, 0, 0);
+    ev_timer_init(&d->hurry, on_hurry_over, 0, 0);
+    ev_timer_init(&d->hold, on_hold_over, 0, 0);
+    ev_timer_init(&d->settle, on_settled, 0, 0);
     ev_timer_init(&d->linger, on_linger_over, 0, 0);
     ev_timer_init(&d->pause, on_pause_over, 0, 0);
-    d->patience.data = d->linger.data = d->pause.data = d;
+    d->patience.data = d->hurry.data = d->hold.data = d->settle.data = d->linger.data =
+        d->pause.data = d;
     listener_init(&d->front_listener, loop, front_accepted, d);
-    listener_init(&d->back_listener, loop, back_accepted, d);
     seeker_init(&d->front_seeker, loop, &options->front, options->name, "front", front_found, d);
-    seeker_init(&d->back_seeker, loop, &options->back, options->name, "back", back_found, d);
+    init_place(d, PLACE_BACK, &options->back);
+    init_place(d, PLACE_STANDBY, &options->standby);
+    init_place(d, PLACE_SWITCH, &options->standby);
+    d->places[PLACE_STANDBY].used = options->has_standby;
+    d->places[PLACE_SWITCH].used = false;
     relay_init(&d->wire, loop, SPACE_FRONT, options->name, &d->options.interface, &wire_hooks, d);
     relay_init(&d->channel, loop, SPACE_BACK, options->name, &d->options.interface, &channel_hooks,
                d);
-    d->wire.slow_after = d->channel.slow_after = options->slow_after;
-    d->channel.answer_within = options->channel_answer_within;
+    successor_init(d);
+    d->wire.slow_after = d->channel.slow_after = options->answer_within;
+    d->wire.alone_within = options->answer_within;
+    d->wire.fail_after = options->when_late == LATE_FAIL ? options->answer_within : 0;
+    d->wire.keeps = options->on_loss != LOSS_CLOSE;
+    d->channel.fail_after = options->channel_answer_within;
     forget(d);
+}
+
+void device_switch_place(struct device *d, const struct endpoint *e)
+{
+    struct place *place = &d->places[PLACE_SWITCH];
+    seeker_stop(&place->seeker);
+    init_place(d, PLACE_SWITCH, e);
+    place->used = false; /* for nothing but the switch */
+    stop_seeking(d);
+    successor_close(d);
+    d->said_ready = false;
+    begin_hurry(d);
+    device_settle(d);
+}
+
+void device_adopt_place(struct device *d)
+{
+    struct place *back = &d->places[PLACE_BACK];
+    struct endpoint e = d->places[PLACE_SWITCH].endpoint;
+    listener_stop(&back->listener);
+    seeker_stop(&back->seeker);
+    d->options.back = e;
+    init_place(d, PLACE_BACK, &e);
+    d->live_place = PLACE_BACK;
 }
 
 static int start_listening(const struct endpoint *e, struct listener *l, char *why, size_t why_len)
 {
     bool listens = e->kind == ENDPOINT_LISTEN || e->kind == ENDPOINT_FD_LISTENING;
     return listens ? listener_start(l, e, why, why_len) : 0;
+}
+
+static int start_places(struct device *d, char *why, size_t why_len)
+{
+    int err = start_listening(&d->options.front, &d->front_listener, why, why_len);
+    for (size_t k = 0; k < N_PLACES && err == 0; k++) {
+        struct place *place = &d->places[k];
+        err = place->used ? start_listening(&place->endpoint, &place->listener, why, why_len) : 0;
+    }
+    return err;
 }
 
 int device_start(struct device *d, struct ev_loop *loop, const struct device_options *options,
@@ -589,21 +1088,18 @@ int device_start(struct device *d, struct ev_loop *loop, const struct device_opt
     if (err < 0) {
         return err;
     }
-    err = start_listening(&options->front, &d->front_listener, why, why_len);
-    if (err == 0) {
-        err = start_listening(&options->back, &d->back_listener, why, why_len);
-    }
+    err = start_places(d, why, why_len);
     if (err < 0) {
         device_stop(d);
         return err;
     }
     if (options->back.kind == ENDPOINT_FD) {
-        back_arrived(d, options->back.fd);
+        back_arrived(d, options->back.fd, PLACE_BACK);
     }
     if (options->front.kind == ENDPOINT_FD) {
         front_arrived(d, options->front.fd);
     }
-    advance(d);
+    device_advance(d);
     return 0;
 }
 
@@ -617,6 +1113,8 @@ void device_stop(struct device *d)
     d->next_front = close_keep_errno(d->next_front);
     d->next_back = close_keep_errno(d->next_back);
     listener_stop(&d->front_listener);
-    listener_stop(&d->back_listener);
+    for (size_t k = 0; k < N_PLACES; k++) {
+        listener_stop(&d->places[k].listener);
+    }
     device_trace_stop(d);
 }

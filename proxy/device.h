@@ -2,29 +2,45 @@
  *
  * One device: a front-end, a back-end, and what stands between them.
  *
- * A life begins when both sides are there and ends when either leaves; then both are closed, all
- * that was known is forgotten, and the device waits for the next life. States follow from what is
- * open:
+ * A life begins when a front-end is there and ends when it leaves; then all is closed and forgotten,
+ * and the device waits for the next life. A back-end that leaves ends it too, unless the device can be
+ * held (hold.h): then the front-end is served alone (alone.h) until a successor has taken over. Every
+ * back-end comes as a successor (successor.h). States follow from what is open:
  *
- *   front  back  greeted   what happens
- *   no     no    -         front listens: wait for it. Front is connected to: look for the back first
- *   yes    no    -         look for the back, at most `wait` seconds
- *   any    yes   no        ask the back for its offer (not for plain `host`), check it
- *   no     yes   yes       front is connected to: look for it now. Front listens: keep the back ready
- *   yes    yes   yes       relay
- *
- * A detached device serves the front-end alone (detached.h) until a back-end that passes has been
- * told everything; a back-end that leaves before that ends no life.
+ *   front  live back  next    what happens
+ *   no     no         no      front listens: wait for it. Front is connected to: look for a back first
+ *   no     no         READY   front is connected to: look for it now. Front listens: keep the back ready
+ *   yes    no         no      look for a back, at most `wait` seconds, or `hold_for`
+ *   yes    no         any     nothing relayed yet: READY suffices. Else it is told everything first
+ *   yes    yes        no      relay; look for a standby, if there is to be one
+ *   yes    yes        any     relay; keep the standby prepared, or go on with the switch
  *
  * While `closing`, nothing is read any more and whole messages in hand are still sent. */
 #pragma once
 
 #include "expect.h"
-#include "greeting.h"
-#include "held.h"
+#include "kept.h"
 #include "listener.h"
 #include "relay.h"
+#include "restart.h"
 #include "seeker.h"
+#include "successor.h"
+#include "switch.h"
+
+/* AUTO: hold where a replay is sound. */
+enum on_loss { LOSS_AUTO, LOSS_HOLD, LOSS_CLOSE };
+enum when_late { LATE_WAIT, LATE_FAIL, LATE_LOSE };
+
+/* Where back-ends come from. */
+enum { PLACE_BACK, PLACE_STANDBY, PLACE_SWITCH, N_PLACES };
+
+struct place {
+    struct device *device;
+    bool used;
+    struct endpoint endpoint;
+    struct listener listener;
+    struct seeker seeker;
+};
 
 struct device_options {
     const char *name;
@@ -37,8 +53,13 @@ struct device_options {
     struct expectation expectation;
     bool detached; /* serve a front-end from the profile until a back-end comes */
     struct offer detached_offer;
+    bool has_standby;
+    struct endpoint standby;
+    enum on_loss on_loss;
     double wait;                  /* seconds a front-end waits for a back-end; < 0: for ever */
-    double slow_after;            /* see relay.h */
+    double hold_for;              /* the same after a loss */
+    double answer_within;         /* until a late answer is said; what follows: */
+    enum when_late when_late;
     double channel_answer_within; /* see relay.h, for the back-end channel */
     struct trace_options trace;   /* from the start; path NULL: none */
 };
@@ -63,30 +84,43 @@ typedef void device_finished_fn(struct device *d, bool failed);
 struct device {
     struct device_options options;
     struct ev_loop *loop;
-    struct listener front_listener, back_listener;
-    struct seeker front_seeker, back_seeker;
-    struct relay wire;    /* front-end asks, back-end answers */
-    struct relay channel; /* back-end asks, front-end answers: SET_BACKEND_REQ_FD */
-    struct greeting greeting;
+    struct listener front_listener;
+    struct seeker front_seeker;
+    struct place places[N_PLACES];
+    size_t live_place;
+    size_t first_place;      /* of those where a successor is looked for: each in its turn */
+    struct relay wire;       /* front-end asks, back-end answers */
+    struct relay channel;    /* back-end asks, front-end answers: SET_BACKEND_REQ_FD */
+    struct successor next;
+    struct switching switching;
+    struct offer offer;      /* of the live back-end; for more than one, what they have in common */
+    bool has_offer;
     struct offer last_offer; /* of the back-end before this one, to see what an upgrade took away */
     bool had_offer;
-    int next_front, next_back; /* peers kept for the next life; -1 */
-    bool asking;               /* a question of ours is outstanding */
-    bool greeted;              /* greeting.offer holds, and can serve the interface */
+    int next_front, next_back; /* peers kept until there is a place for them; -1 */
+    size_t next_back_place;
     bool closing;
-    bool alone;        /* detached, and no back-end has taken over yet */
-    bool fence;        /* all has been told, and the last question is out */
-    bool channel_told; /* the handing over has passed the channel */
-    struct held held;
-    struct held_cursor cursor;
+    bool held;            /* the back-end is lost, the front-end is served alone */
+    bool said_ready;      /* STANDBY_READY, of this successor */
+    double held_since;
+    unsigned long blackouts[SWITCH_N_BUCKETS];
+    unsigned long n_held, n_taken_over, n_switched;
     struct record record;
+    /* Like the record, large and mostly untouched: zero to begin with. */
+    struct kept kept;
+    size_t n_stopped_at;
+    double stopped_at[RECORD_MAX_RINGS];    /* in the present switch: monotonic_s(); 0: did not run */
+    uint32_t blackout_us[RECORD_MAX_RINGS]; /* of the last switch */
     ev_timer patience; /* the front-end waits for a back-end */
+    ev_timer hurry;    /* a successor must get on */
+    ev_timer hold;     /* the front-end is held */
+    ev_timer settle;   /* before a standby is prepared, the front-end should have become quiet */
     ev_timer linger;   /* closing */
-    ev_timer pause;    /* between lives that end at once */
+    ev_timer pause;    /* between lives, or successors, that end at once */
     double life_began; /* monotonic_s() */
     double pause_s;
     uint32_t n_lives;
-    struct log_limit arrivals, slowness;
+    struct log_limit arrivals, slowness, holds;
     struct log_limit limits[N_ENDINGS];
     unsigned long endings[N_ENDINGS];
     device_finished_fn *finished;
@@ -117,14 +151,37 @@ void device_end(struct device *d, struct side *side, enum ending ending, const c
 void device_tell(struct device *d, enum event event, const struct side *side, enum ending ending,
                  const char *detail);
 
-/* greet.c: asks the back-end's next questions as far as there is room, and judges its offer at the end:
- * then `greeted` is set, or its connection has been ended. */
-void device_greet(struct device *d);
+/* Brings everything to the state that follows from what is there now. */
+void device_advance(struct device *d);
+/* The same, in a turn of its own. */
+void device_settle(struct device *d);
+/* The successor has answered a question (successor.c). */
+void device_next_answered(struct device *d, const struct msg *answer);
+/* Looks for the new back-end of a switch (switch.c). */
+void device_switch_place(struct device *d, const struct endpoint *e);
+/* From now on back-ends are looked for there. */
+void device_adopt_place(struct device *d);
+/* Wakes what may wait: each running ring's back-end for requests that nobody saw, and the guest for an
+ * interrupt that nobody sent. */
+void device_nudge(struct device *d);
+/* After record_request(): keeps what the record needs. 0, or -errno. */
+int device_keep(struct device *d, const struct message_row *row, struct msg *m);
+/* False, and the front-end's connection is over, when a request alone asks for a position that the
+ * lost back-end has taken with it. */
+bool device_may_stop_ring(struct device *d, const struct message_row *row, const struct msg *m);
+static inline bool device_is_live(const struct device *d)
+{
+    return side_is_open(&d->wire.responder);
+}
 
 /* channel.c: exchanges the front-end's socket in a SET_BACKEND_REQ_FD for one of our own, and
  * relays between the two. 0, or -errno. What is no unix stream socket passes untouched. */
 int channel_take(struct device *d, struct msg *m);
 /* The same in two parts, when the back-end comes later. channel_keep() takes the socket. */
 int channel_keep(struct device *d, struct msg *m);
-int channel_offer(struct device *d, struct msg *ret_msg);
+/* The message that gives a back-end its end of a kept channel, to *ret_msg, and our end to *ret_fd: 1,
+ * 0 when none is kept, or -errno. */
+int channel_offer(struct device *d, struct msg *ret_msg, int *ret_fd);
+/* The back-end that has our other end serves now. */
+void channel_attach_take(struct device *d, int fd);
 extern const struct relay_hooks channel_hooks;

@@ -7,8 +7,10 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "failure.h"
 #include "print.h"
 
 #define DETAIL_LEN 2048
@@ -94,74 +96,105 @@ static int send_out(struct relay *r, struct side *s, struct msg *m)
 
 /* ---- what comes too late ---- */
 
+static double fail_after(const struct relay *r)
+{
+    return r->alone ? r->alone_within : r->fail_after;
+}
+
 static void watch_lateness(struct relay *r)
 {
-    if (ev_is_active(&r->late) || (r->slow_after <= 0 && r->answer_within <= 0)) {
+    double fail = fail_after(r);
+    if (ev_is_active(&r->late) || (r->slow_after <= 0 && fail <= 0)) {
         return;
     }
-    bool within_first =
-        r->answer_within > 0 && (r->slow_after <= 0 || r->answer_within < r->slow_after);
-    ev_timer_set(&r->late, within_first ? r->answer_within : r->slow_after, 0);
+    bool fail_first = fail > 0 && (r->slow_after <= 0 || fail < r->slow_after);
+    ev_timer_set(&r->late, fail_first ? fail : r->slow_after, 0);
     ev_timer_start(r->loop, &r->late);
 }
 
 static void send_our_answers(struct relay *r);
 static void pass_answer(struct relay *r, const struct answer *to, struct msg *m);
 
+static bool can_fail(const struct answer *a)
+{
+    struct msg m = MSG_NULL;
+    int result = a->row != NULL ? failure_make(a->row, a->body_len, &m) : 0;
+    msg_clear(&m);
+    return result == 1;
+}
+
 /* The requester gets a failure now; the responder's own answer, when it comes, is dropped. */
 static void replace_late_answer(struct relay *r, struct answer *late)
 {
-    if (late->kind != ANSWER_TO_RELAY || answers_full(&r->answers)) {
+    bool takes_long = late->row != NULL && (late->row->traits & TAKES_LONG) != 0;
+    if (late->kind != ANSWER_TO_RELAY || answers_full(&r->answers) || (takes_long && !r->alone)) {
         return;
     }
-    r->hooks->slow(r, late, monotonic_s() - late->since, true);
-    answers_replace(&r->answers, late);
-    send_our_answers(r);
+    double age = monotonic_s() - late->since;
+    if (r->alone) {
+        char name[24];
+        r->hooks->slow(r, late, age, true);
+        if (can_fail(late)) {
+            late->kind = ANSWER_OURS;
+            send_our_answers(r);
+        } else {
+            end(r, &r->requester, ENDING_NO_BACK_END,
+                message_name(r->space, late->request, name));
+        }
+    } else if (can_fail(late)) {
+        r->hooks->slow(r, late, age, true);
+        answers_replace(&r->answers, late);
+        send_our_answers(r);
+    }
 }
 
 static void on_late(struct ev_loop *loop, ev_timer *w, int events)
 {
     struct relay *r = w->data;
     struct answer *oldest = answers_oldest_due(&r->answers);
+    double fail = fail_after(r);
     (void)events;
     if (oldest == NULL) {
         return; /* nothing outstanding: no timer, no wake-ups */
     }
     double age = monotonic_s() - oldest->since;
     double next = 3600;
-    if (r->slow_after > 0 && !oldest->said_slow) {
+    if (r->slow_after > 0 && !oldest->said_slow && !r->alone) {
         if (age >= r->slow_after) {
             oldest->said_slow = true;
             r->hooks->slow(r, oldest, age, false);
+            if (!side_is_open(&r->responder)) {
+                return; /* the device has drawn its conclusion */
+            }
         } else {
             next = r->slow_after - age;
         }
     }
-    if (r->answer_within > 0 && oldest->kind == ANSWER_TO_RELAY) {
-        if (age >= r->answer_within) {
+    if (fail > 0 && oldest->kind == ANSWER_TO_RELAY) {
+        if (age >= fail) {
             replace_late_answer(r, oldest);
-        } else if (r->answer_within - age < next) {
-            next = r->answer_within - age;
+        } else if (fail - age < next) {
+            next = fail - age;
         }
     }
-    if (side_is_open(&r->responder)) {
+    if (side_is_open(&r->responder) || (r->alone && side_is_open(&r->requester))) {
         ev_timer_set(&r->late, next < 0.001 ? 0.001 : next, 0);
         ev_timer_start(loop, &r->late);
     }
+    relay_update(r);
 }
 
 /* ---- requests ---- */
 
-/* A failed acknowledgement, in its turn among the answers. */
+/* Failures, each in its turn among the answers. */
 static void send_our_answers(struct relay *r)
 {
     struct answer *due;
     while (side_has_room(&r->requester) && (due = answers_ours_due(&r->answers)) != NULL) {
-        uint64_t failure = 1;
         struct msg m = MSG_NULL;
-        int err = msg_make(due->request, WIRE_REPLY, &failure, sizeof(failure), &m);
+        int err = failure_make(due->row, due->body_len, &m);
         answers_remove(&r->answers, due);
-        if (err == 0) {
+        if (err == 1) {
             err = send_out(r, &r->requester, &m);
         }
         if (err < 0) {
@@ -209,35 +242,163 @@ static enum answer_kind kind_of(enum expect expect)
     return expect == EXPECT_ANSWER ? ANSWER_TO_RELAY : ANSWER_MAYBE;
 }
 
+/* Without its descriptors: a request that is answered with more than an acknowledgement has none that
+ * would matter when it is asked again. */
+static struct answer due_for(const struct relay *r, const struct message_row *row,
+                             const struct msg *m, enum answer_kind kind)
+{
+    struct answer due = { .request = m->head.request,
+                          .flags = m->head.flags,
+                          .kind = kind,
+                          .row = row,
+                          .body_len = m->head.size,
+                          .since = monotonic_s() };
+    bool copies = r->keeps && kind == ANSWER_TO_RELAY && m->head.size > 0;
+    due.body = copies ? malloc(m->head.size) : NULL;
+    if (due.body != NULL) {
+        memcpy(due.body, m->body, m->head.size);
+    }
+    return due;
+}
+
 static void note_outstanding(struct relay *r, const struct message_row *row, const struct msg *m)
 {
     enum expect expect = record_expects(r->record, row, m);
     if (expect == EXPECT_NOTHING) {
         return;
     }
-    answers_push(&r->answers, (struct answer){ .request = m->head.request,
-                                               .kind = kind_of(expect),
-                                               .row = row,
-                                               .since = monotonic_s() });
+    answers_push(&r->answers, due_for(r, row, m, kind_of(expect)));
     if (expect == EXPECT_ANSWER) {
         watch_lateness(r);
     }
 }
 
+/* ---- without a responder ---- */
+
 /* There is nobody to pass it to: the device keeps it, and answers. */
 static void take_alone(struct relay *r, const struct message_row *row, struct msg *m)
 {
     struct msg answer = MSG_NULL;
-    bool has_answer = false;
-    int err = r->hooks->alone(r, row, m, &answer, &has_answer);
-    if (err < 0) {
-        end_by_frame(r, &r->requester, err);
-    } else if (has_answer) {
-        const struct answer to = { .request = answer.head.request, .row = row };
-        pass_answer(r, &to, &answer);
+    struct answer due = due_for(r, row, m, ANSWER_TO_RELAY);
+    int result = r->hooks->alone(r, row, m, &answer);
+    if (result == ALONE_WAITS) {
+        answers_push(&r->answers, due);
+        due.body = NULL;
+        watch_lateness(r);
+    } else if (result == ALONE_ANSWERED) {
+        pass_answer(r, &due, &answer);
+    } else if (result < 0) {
+        end_by_frame(r, &r->requester, result);
     }
+    free(due.body);
     msg_clear(&answer);
 }
+
+static int request_again(const struct answer *due, struct msg *ret_msg)
+{
+    if (due->body == NULL && due->body_len > 0) {
+        return -ENOMEM; /* there was none when it came */
+    }
+    return msg_make(due->request, due->flags & ~WIRE_REPLY, due->body, due->body_len, ret_msg);
+}
+
+/* What the lost responder owed, as far as the device can answer it. */
+static void answer_owed(struct relay *r)
+{
+    while (r->alone && side_has_room(&r->requester) && r->answers.n > 0 &&
+           r->answers.queue[0].kind == ANSWER_TO_RELAY) {
+        struct answer due = r->answers.queue[0];
+        struct msg m = MSG_NULL;
+        struct msg answer = MSG_NULL;
+        int result = request_again(&due, &m);
+        result = result < 0 ? result : r->hooks->owed(r, due.row, &m, &answer);
+        if (result == ALONE_ANSWERED || result == ALONE_SILENT) {
+            answers_remove(&r->answers, &r->answers.queue[0]);
+            due.body = NULL;
+        }
+        if (result == ALONE_ANSWERED) {
+            pass_answer(r, &due, &answer);
+        }
+        msg_clear(&m);
+        msg_clear(&answer);
+        if (result < 0) {
+            end_by_frame(r, &r->requester, result);
+        }
+        if (result < 0 || result == ALONE_WAITS) {
+            break;
+        }
+        send_our_answers(r);
+    }
+    if (relay_owes(r)) {
+        watch_lateness(r);
+    }
+}
+
+void relay_lose_responder(struct relay *r)
+{
+    side_close(&r->responder);
+    answers_inherit(&r->answers);
+    ev_timer_stop(r->loop, &r->late);
+    r->n_owed = 0;
+    r->alone = true;
+    r->paused = false;
+    send_our_answers(r);
+    answer_owed(r);
+}
+
+/* Asks a new responder what the one before it did not answer. */
+static void ask_owed(struct relay *r)
+{
+    while (r->n_owed > 0 && side_has_room(&r->responder)) {
+        struct answer *due = &r->answers.queue[r->answers.n - r->n_owed];
+        struct msg m = MSG_NULL;
+        r->n_owed--;
+        if (due->kind != ANSWER_TO_RELAY) {
+            continue;
+        }
+        int err = request_again(due, &m);
+        due->since = monotonic_s();
+        if (err == 0) {
+            err = send_out(r, &r->responder, &m);
+        }
+        msg_clear(&m);
+        if (err < 0) {
+            end_by_frame(r, &r->responder, err);
+            return;
+        }
+    }
+}
+
+void relay_found_responder_take(struct relay *r, int fd)
+{
+    side_open_take(&r->responder, fd);
+    ev_timer_stop(r->loop, &r->late);
+    r->alone = r->paused = false;
+    r->n_owed = r->answers.n;
+    ask_owed(r);
+    if (relay_owes(r)) {
+        watch_lateness(r);
+    }
+}
+
+int relay_steal_responder(struct relay *r)
+{
+    ev_timer_stop(r->loop, &r->late);
+    answers_clear(&r->answers);
+    return side_steal(&r->responder);
+}
+
+bool relay_owes(const struct relay *r)
+{
+    for (size_t i = 0; i < r->answers.n; i++) {
+        if (r->answers.queue[i].kind == ANSWER_TO_RELAY) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- requests that pass ---- */
 
 /* The request has passed: both ends of the wire are told, the record first. */
 static void pass_request(struct relay *r, const struct message_row *row, struct msg *m)
@@ -317,6 +478,9 @@ static void end_by_match(struct relay *r, enum answers_match match, const struct
 static void pass_answer(struct relay *r, const struct answer *to, struct msg *m)
 {
     struct verdict v = { .kind = VERDICT_PASS };
+    if (to->row != NULL && r->hooks->answering != NULL) {
+        r->hooks->answering(r, to->row, m);
+    }
     if (to->row != NULL) {
         v = rewrite_answer(&r->rewrite, to->row, m);
     }
@@ -361,6 +525,7 @@ static void take_answer(struct relay *r, struct msg *m)
     } else if (to.kind != ANSWER_SWALLOWED) {
         pass_answer(r, &to, m);
     }
+    free(to.body);
 }
 
 /* ---- events ---- */
@@ -404,6 +569,8 @@ static void on_writable(struct side *s, void *owner)
         end_by_frame(r, s, err);
     } else {
         send_our_answers(r);
+        answer_owed(r);
+        ask_owed(r);
         r->hooks->drained(r);
     }
     relay_update(r);
@@ -461,10 +628,13 @@ static bool may_read_requester(const struct relay *r)
     if (trace_is_full(r->trace)) {
         return false;
     }
-    if (r->alone) {
-        return !r->alone_waits && side_has_room(&r->requester);
+    if (r->paused) {
+        return false;
     }
-    return r->open && side_has_room(&r->responder) && !answers_full(&r->answers);
+    if (r->alone) {
+        return side_has_room(&r->requester) && r->answers.n == 0;
+    }
+    return r->open && r->n_owed == 0 && side_has_room(&r->responder) && !answers_full(&r->answers);
 }
 
 static bool may_read_responder(const struct relay *r)
@@ -489,7 +659,7 @@ void relay_update(struct relay *r)
         return;
     }
     side_want_read(&r->requester, may_read_requester(r));
-    side_want_hangup(&r->requester, !r->open || r->alone_waits);
+    side_want_hangup(&r->requester, !r->open || r->paused || (r->alone && r->answers.n > 0));
     side_want_read(&r->responder, may_read_responder(r));
 }
 
@@ -511,7 +681,8 @@ void relay_close(struct relay *r)
     side_close(&r->requester);
     side_close(&r->responder);
     ev_timer_stop(r->loop, &r->late);
-    r->answers.n = 0;
-    r->open = r->stopped = r->alone = r->alone_waits = false;
+    answers_clear(&r->answers);
+    r->open = r->stopped = r->alone = r->paused = false;
+    r->n_owed = 0;
     r->n_requests = r->n_answers = r->n_refused = 0;
 }

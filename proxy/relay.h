@@ -13,6 +13,13 @@
 
 struct relay;
 
+/* What comes of a request that the device takes itself. */
+enum alone_result {
+    ALONE_SILENT,   /* no answer belongs to it */
+    ALONE_ANSWERED, /* with *ret_answer */
+    ALONE_WAITS,    /* only a responder can answer it */
+};
+
 /* What a wire needs of the device it belongs to. */
 struct relay_hooks {
     /* A side's connection is over; `detail` (may be "") says more. Both sides of the wire may be
@@ -25,11 +32,17 @@ struct relay_hooks {
     int (*passing)(struct relay *r, const struct message_row *row, struct msg *m);
     /* The answer to a question of relay_ask(); may be NULL where none with an answer is asked. */
     void (*answered)(struct relay *r, const struct msg *answer);
-    /* The same while there is no responder (relay.alone): it is the device's to keep and to answer.
-     * The answer, if there is one, goes through the policy like a back-end's. 0 or -errno. May be
-     * NULL where `alone` is never set. */
+    /* The responder's own answer is about to be passed on, before the policy sees it. May be NULL.
+     */
+    void (*answering)(struct relay *r, const struct message_row *row, struct msg *m);
+    /* A request while there is no responder (relay.alone): it is the device's to keep and to
+     * answer. The answer, if there is one, goes through the policy like a back-end's. May be NULL
+     * where `alone` is never set. -errno ends the requester's connection. */
     int (*alone)(struct relay *r, const struct message_row *row, struct msg *m,
-                 struct msg *ret_answer, bool *ret_has_answer);
+                 struct msg *ret_answer);
+    /* The same for a request that a lost responder owes an answer to: it is kept already. */
+    int (*owed)(struct relay *r, const struct message_row *row, const struct msg *m,
+                struct msg *ret_answer);
     /* A side has taken what was in hand: there is room again. */
     void (*drained)(struct relay *r);
     /* An answer is overdue; `replaced`: the requester has got a failure instead. */
@@ -41,8 +54,10 @@ struct relay {
     const char *device; /* name, for the log */
     bool open;          /* requests are relayed; until then they wait in the socket */
     bool alone;         /* requests are answered by the device, there is no responder yet */
-    bool alone_waits;   /* for a moment not even that: a responder is being told */
+    bool paused;        /* for a moment not even that: a responder is being told, or changed */
     bool stopped;       /* nothing more is read; what is in hand may still go */
+    bool keeps;         /* the responder may be lost: what it owes must be known in full */
+    size_t n_owed;      /* answers at the head of the queue whose requests a new responder must see */
     struct side requester;
     struct side responder;
     struct answers answers;
@@ -51,8 +66,10 @@ struct relay {
     struct trace *trace; /* the device's; NULL: none */
     const struct relay_hooks *hooks;
     void *owner;
-    double slow_after;    /* seconds until a late answer is said, 0: never */
-    double answer_within; /* seconds until a late ack is replaced by a failure of ours, 0: never */
+    double slow_after; /* seconds until a late answer is said, 0: never */
+    double fail_after; /* seconds until a late answer is replaced by a failure of ours, 0: never */
+    double alone_within; /* the same while there is no responder; a request that cannot fail ends the
+                            requester's connection then */
     ev_timer late;
     struct ev_loop *loop;
     unsigned long n_requests, n_answers, n_refused;
@@ -64,6 +81,15 @@ void relay_init(struct relay *r, struct ev_loop *loop, enum wire_space space, co
 void relay_open(struct relay *r, const struct rewrite *w, struct record *record);
 /* Sends a question of vushim's own (taken) to the responder. */
 int relay_ask(struct relay *r, struct msg *m, bool has_answer);
+/* The responder is gone, the requester stays: the device answers in its place. */
+void relay_lose_responder(struct relay *r);
+/* There is a responder again (`fd`, taken), which has been told all: what is still owed is asked of
+ * it. */
+void relay_found_responder_take(struct relay *r, int fd);
+/* Takes the responder's socket out, with nothing in hand: for another relay. -1: there is none. */
+int relay_steal_responder(struct relay *r);
+/* A request of the requester waits for its answer. */
+bool relay_owes(const struct relay *r);
 /* Brings the watchers in line with what can be read now. To be called after any change. */
 void relay_update(struct relay *r);
 /* Relays what one side (which is about to be closed) has already sent. */

@@ -70,18 +70,36 @@ void side_open_take(struct side *s, int fd)
     ev_io_set(&s->writable, fd, EV_WRITE);
 }
 
+static void stop_watching(struct side *s)
+{
+    side_want_hangup(s, false);
+    ev_io_stop(s->loop, &s->readable);
+    ev_io_stop(s->loop, &s->writable);
+    ev_timer_stop(s->loop, &s->retry);
+}
+
 void side_close(struct side *s)
 {
     if (s->fd < 0) {
         return;
     }
-    side_want_hangup(s, false);
-    ev_io_stop(s->loop, &s->readable);
-    ev_io_stop(s->loop, &s->writable);
-    ev_timer_stop(s->loop, &s->retry);
+    stop_watching(s);
     s->fd = close_keep_errno(s->fd);
     frame_reader_clear(&s->reader);
     frame_writer_clear(&s->writer);
+}
+
+int side_steal(struct side *s)
+{
+    if (s->fd < 0) {
+        return -1;
+    }
+    if (s->reader.got > 0 || s->writer.busy) {
+        side_close(s);
+        return -1;
+    }
+    stop_watching(s);
+    return steal_fd(&s->fd);
 }
 
 void side_want_read(struct side *s, bool want)

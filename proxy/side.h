@@ -41,6 +41,10 @@ void side_open_take(struct side *s, int fd);
 /* Stops watching, closes, forgets what was half read or written. May be repeated. */
 void side_close(struct side *s);
 
+/* Stops watching and gives the socket up: the caller owns it. -1 when there is none, or when something
+ * is half read or written: then it is closed. */
+int side_steal(struct side *s);
+
 static inline bool side_is_open(const struct side *s)
 {
     return s->fd >= 0;

@@ -63,6 +63,7 @@ static const struct {
     { "status", NULL, 1, "query-status" },  { "state", NULL, 1, "query-state" },
     { "offer", NULL, 1, "query-offer" },    { "trace", NULL, 1, "query-trace" },
     { "trace", "start", 3, "trace-start" }, { "trace", "stop", 2, "trace-stop" },
+    { "switch", NULL, 2, "switch" },
 };
 
 static const char *execute_of(const char *const *given, size_t n)
@@ -76,17 +77,38 @@ static const char *execute_of(const char *const *given, size_t n)
     return n == 1 && is_plain(given[0]) ? given[0] : NULL;
 }
 
-/* The file is opened by the other process, in another folder. */
-static json_t *trace_arguments(const char *file, const struct trace_options *o)
+/* Files are opened by the other process, in another folder. */
+static void absolute(const char *file, char path[static 2 * PATH_MAX])
 {
-    char path[2 * PATH_MAX];
     char here[PATH_MAX] = "";
     if (file[0] != '/' && getcwd(here, sizeof(here)) == NULL) {
         here[0] = '\0';
     }
-    snprintf(path, sizeof(path), "%s%s%s", here, here[0] != '\0' ? "/" : "", file);
+    snprintf(path, 2 * (size_t)PATH_MAX, "%s%s%s", here, here[0] != '\0' ? "/" : "", file);
+}
+
+static json_t *trace_arguments(const char *file, const struct trace_options *o)
+{
+    char path[2 * PATH_MAX];
+    absolute(file, path);
     return json_pack("{s:s, s:I, s:I, s:b, s:b}", "file", path, "max", (json_int_t)o->max, "files",
                      (json_int_t)o->files, "redact", o->redact, "lossless", o->lossless);
+}
+
+/* An endpoint other than connect:PATH is the other side's to refuse. */
+static json_t *switch_arguments(const char *endpoint)
+{
+    static const char prefix[] = "connect:";
+    const char *file = strncmp(endpoint, prefix, sizeof(prefix) - 1) == 0
+                           ? endpoint + sizeof(prefix) - 1
+                       : strchr(endpoint, ':') == NULL ? endpoint
+                                                       : NULL;
+    char path[2 * PATH_MAX];
+    if (file == NULL) {
+        return json_pack("{s:s}", "back", endpoint);
+    }
+    absolute(file, path);
+    return json_pack("{s:s+}", "back", prefix, path);
 }
 
 int cmd_ctl(const struct command *command, int argc, char **argv)
@@ -114,8 +136,11 @@ int cmd_ctl(const struct command *command, int argc, char **argv)
     if (!trace_options_valid("ctl", &trace)) {
         return 2;
     }
-    json_t *arguments = n == 4 ? trace_arguments(given[3], &trace) : NULL;
-    json_t *answer = ctl_ask_with("ctl", given[0], execute, arguments);
+    bool switches = strcmp(execute, "switch") == 0 && n == 3;
+    json_t *arguments = switches ? switch_arguments(given[2])
+                        : n == 4 ? trace_arguments(given[3], &trace)
+                                 : NULL;
+    json_t *answer = ctl_ask_with("ctl", given[0], execute, arguments, switches);
     int status = answer != NULL ? print_answer(given[0], given[1], answer, json) : 2;
     json_decref(answer);
     return status;

@@ -3,14 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "alone.h"
 #include "commands.h"
-#include "detached.h"
 #include "profiles.h"
 #include "run.h"
 #include "trace_options.h"
 
 #define WAIT_S 10.0
-#define SLOW_AFTER_S 5.0
+#define ANSWER_WITHIN_S 5.0
 
 /* "net0" from "listen:/run/vm1/net0.sock", or the endpoint as it is written. */
 static const char *default_name(const struct endpoint *e, char *buf, size_t len)
@@ -65,6 +65,7 @@ static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
 /* The command line as it came. */
 struct arguments {
     const char *front, *back, *profile, *dir, *control, *expect, *level, *start;
+    const char *standby, *on_loss, *when_late;
     bool json;
     char name[256]; /* room for one that is made up */
     struct endpoint control_endpoint;
@@ -94,8 +95,19 @@ static enum options_result parse_arguments(const struct command *command, int ar
           OPTION_TEXT, false, &a->start },
         { "wait", "SECONDS|forever", "how long a front-end waits for a back-end (default 10)",
           OPTION_SECONDS, true, &o->wait },
-        { "slow-after", "SECONDS", "say so when an answer takes longer (default 5, 0: never)",
-          OPTION_SECONDS, false, &o->slow_after },
+        { "on-back-end-loss", "hold|close",
+          "when the back-end is lost: keep the front-end for the next one, or close its connection "
+          "(default hold, where the next one can carry on what ran)",
+          OPTION_TEXT, false, &a->on_loss },
+        { "hold-for", "SECONDS|forever", "how long a front-end is kept then (default forever)",
+          OPTION_SECONDS, true, &o->hold_for },
+        { "standby", "EP", "where a second back-end is, which is kept ready to take over",
+          OPTION_TEXT, false, &a->standby },
+        { "answer-within", "SECONDS", "say so when an answer takes longer (default 5, 0: never)",
+          OPTION_SECONDS, false, &o->answer_within },
+        { "when-late", "wait|fail|lose",
+          "and then: wait (default), answer with a failure, or take the back-end for lost",
+          OPTION_TEXT, false, &a->when_late },
         { "channel-answer-within", "SECONDS",
           "answer a back-end's own request with a failure when the front-end has not (default 0: "
           "never)",
@@ -119,8 +131,60 @@ static bool resolve_start(const struct arguments *a, struct device_options *o)
         usage_error("run: --start %s: attached or detached", a->start);
         return false;
     }
-    if (o->detached && !detached_offer(&o->interface, &o->detached_offer, why, sizeof(why))) {
+    if (o->detached && !alone_offer(&o->interface, &o->detached_offer, why, sizeof(why))) {
         usage_error("run: --start detached: %s: %s", a->profile, why);
+        return false;
+    }
+    return true;
+}
+
+/* Which of two or three words; -1 after one line on stderr. */
+static int word_of(const char *option, const char *word, const char *const *words, size_t n)
+{
+    char list[64] = "";
+    size_t used = 0;
+    for (size_t k = 0; k < n; k++) {
+        if (strcmp(words[k], word) == 0) {
+            return (int)k;
+        }
+        used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
+                                 k == 0      ? ""
+                                 : k + 1 < n ? ", "
+                                             : " or ",
+                                 words[k]);
+    }
+    usage_error("run: --%s %s: %s", option, word, list);
+    return -1;
+}
+
+/* What happens when a back-end leaves, or does not answer. */
+static bool resolve_loss(const struct arguments *a, struct device_options *o)
+{
+    static const char *const losses[] = { "hold", "close" };
+    static const char *const lates[] = { "wait", "fail", "lose" };
+    int late = word_of("when-late", a->when_late, lates, ARRAY_SIZE(lates));
+    int loss = a->on_loss == NULL ? 0
+                                  : word_of("on-back-end-loss", a->on_loss, losses,
+                                            ARRAY_SIZE(losses));
+    if (late < 0 || loss < 0) {
+        return false;
+    }
+    o->when_late = (enum when_late)late;
+    o->on_loss = a->on_loss == NULL ? LOSS_AUTO : loss == 0 ? LOSS_HOLD : LOSS_CLOSE;
+    o->has_standby = a->standby != NULL;
+    if (!o->has_standby) {
+        return true;
+    }
+    if (o->on_loss == LOSS_CLOSE) {
+        usage_error("run: --standby does not go with --on-back-end-loss close");
+        return false;
+    }
+    if (!parse_endpoint("--standby", a->standby, ENDPOINT_CONNECT, &o->standby)) {
+        return false;
+    }
+    if (o->standby.kind == ENDPOINT_FD || same_endpoint(&o->standby, &o->back) ||
+        same_endpoint(&o->standby, &o->front)) {
+        usage_error("run: --standby %s: must be a path of its own", a->standby);
         return false;
     }
     return true;
@@ -155,15 +219,17 @@ static bool resolve(struct arguments *a, struct device_options *o)
     o->expects = a->expect != NULL;
     return spec_from_option("run", a->profile, a->dir, &o->interface) &&
            (a->expect == NULL || state_from_option("run", a->expect, &o->expectation)) &&
-           resolve_start(a, o);
+           resolve_start(a, o) && resolve_loss(a, o);
 }
 
 int cmd_run(const struct command *command, int argc, char **argv)
 {
     struct device_options options = { .wait = WAIT_S,
-                                      .slow_after = SLOW_AFTER_S,
+                                      .hold_for = -1,
+                                      .answer_within = ANSWER_WITHIN_S,
                                       .trace = { .files = TRACE_FILES_DEFAULT } };
-    struct arguments a = { .profile = "host", .level = "info", .start = "attached" };
+    struct arguments a = { .profile = "host", .level = "info", .start = "attached",
+                           .when_late = "wait" };
     enum log_level most;
     enum options_result parsed = parse_arguments(command, argc, argv, &a, &options);
     if (parsed != OPTIONS_OK) {

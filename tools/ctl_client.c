@@ -15,6 +15,7 @@
 
 struct conversation {
     int fd;
+    int timeout_ms;
     size_t len;
     char buf[ANSWER_MOST];
 };
@@ -32,7 +33,7 @@ static json_t *hear(struct conversation *c)
             return value;
         }
         struct pollfd p = { .fd = c->fd, .events = POLLIN };
-        if (c->len == sizeof(c->buf) || poll(&p, 1, TIMEOUT_MS) != 1) {
+        if (c->len == sizeof(c->buf) || poll(&p, 1, c->timeout_ms) != 1) {
             return NULL;
         }
         ssize_t n = recv(c->fd, c->buf + c->len, sizeof(c->buf) - c->len, 0);
@@ -94,15 +95,17 @@ static bool begin(struct conversation *c, const char *command, const char *path)
 
 json_t *ctl_ask(const char *command, const char *path, const char *execute)
 {
-    return ctl_ask_with(command, path, execute, NULL);
+    return ctl_ask_with(command, path, execute, NULL, false);
 }
 
-json_t *ctl_ask_with(const char *command, const char *path, const char *execute, json_t *arguments)
+json_t *ctl_ask_with(const char *command, const char *path, const char *execute, json_t *arguments,
+                     bool patient)
 {
     static struct conversation conversation;
     json_t *answer = NULL;
-    conversation = (struct conversation){ .fd = -1 };
+    conversation = (struct conversation){ .fd = -1, .timeout_ms = TIMEOUT_MS };
     if (begin(&conversation, command, path)) {
+        conversation.timeout_ms = patient ? -1 : TIMEOUT_MS;
         answer = ask(&conversation, execute, arguments);
         if (answer == NULL) {
             usage_error("%s: %s: no answer", command, path);

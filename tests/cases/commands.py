@@ -39,7 +39,7 @@ WRONG = {
     "wait_empty": [*RUN, "--wait", ""],
     "wait_unit": [*RUN, "--wait", "5s"],
     "wait_nan": [*RUN, "--wait", "nan"],
-    "slow_word": [*RUN, "--slow-after", "x"],
+    "slow_word": [*RUN, "--answer-within", "x"],
     "channel_word": [*RUN, "--channel-answer-within", "x"],
     "log_level": [*RUN, "--log-level", "loud"],
     "name_newline": [*RUN, "--name", "a\nb"],

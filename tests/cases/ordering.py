@@ -82,7 +82,7 @@ def C19_host_says_nothing_itself(t):
 @case(repeat=0)
 def C19_stuck_back_end_named(t):
     """A back-end that never answers vushim's own question is named, with the question."""
-    shim = t.start("host,mq=off", extra=("--slow-after", "0.3"))
+    shim = t.start("host,mq=off", extra=("--answer-within", "0.3"))
     since = shim.mark()
     front = t.front()
     back = t.back()

@@ -295,7 +295,7 @@ def C22_ack_waits_for_back_end(t, profile):
 @case(repeat=0, slow=True)
 def C23_vring_base_takes_long(t):
     """GET_VRING_BASE may take minutes: it is waited for, and the log says who is waited for."""
-    shim = t.start(extra=("--slow-after", "0.3"))
+    shim = t.start(extra=("--answer-within", "0.3"))
     front, back = t.pair()
     since = shim.mark()
     front.send(Front.GET_VRING_BASE, wire.state(1))

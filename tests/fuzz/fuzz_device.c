@@ -293,7 +293,10 @@ static void start(struct play *p)
     uint8_t how = input_u8(&p->in);
     p->options = (struct device_options){ .name = "fuzz", .wait = -1 };
     p->options.channel_answer_within = how & 4 ? 1e-6 : 0;
-    p->options.slow_after = how & 8 ? 1e-6 : 0;
+    p->options.answer_within = how & 8 ? 1e-6 : 0;
+    p->options.on_loss = (enum on_loss)((how >> 4) % 3);
+    p->options.when_late = (enum when_late)((how >> 6) % 3);
+    p->options.hold_for = -1;
     fuzz_check(parse_spec(specs[spec % ARRAY_SIZE(specs)], &p->options.interface, &error) == 0);
     if (how & 1) {
         listening(&p->options.front);

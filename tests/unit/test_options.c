@@ -26,7 +26,7 @@ static enum options_result parse(char text[static 2048], const char *const *args
     const struct option_row rows[] = {
         { "front", "EP", "where the front-end is", OPTION_TEXT, false, &got.front },
         { "wait", "SECONDS|forever", "how long", OPTION_SECONDS, true, &got.wait },
-        { "slow-after", "SECONDS", "how slow", OPTION_SECONDS, false, &got.slow },
+        { "answer-within", "SECONDS", "how slow", OPTION_SECONDS, false, &got.slow },
         { "json", NULL, "as JSON", OPTION_FLAG, false, &got.json },
     };
     static char copies[MAX_ARGS][64];
@@ -107,8 +107,8 @@ static void seconds_are_numbers_or_for_ever(void **state)
         assert_int_equal(PARSE(text, "--wait", bad[i]), OPTIONS_BAD);
         assert_string_equal(text, expected);
     }
-    assert_int_equal(PARSE(text, "--slow-after", "forever"), OPTIONS_BAD);
-    assert_string_equal(text, "vushim: run: --slow-after forever: not a number of seconds\n");
+    assert_int_equal(PARSE(text, "--answer-within", "forever"), OPTIONS_BAD);
+    assert_string_equal(text, "vushim: run: --answer-within forever: not a number of seconds\n");
 }
 
 static void mistakes_are_one_line(void **state)

@@ -396,7 +396,7 @@ static void late_answers_are_replaced_and_swallowed(void **state)
 {
     (void)state;
     bench_start(&b, SPACE_BACK, "host");
-    b.relay.answer_within = 0.02;
+    b.relay.fail_after = 0.02;
     bench_send(&b, b.requester, sample_raw(BACK_CONFIG_CHANGE_MSG, WIRE_NEED_REPLY, NULL, 0, 0));
     bench_wait(&b, 0.2);
     assert_int_equal(b.n_replaced, 1);
@@ -416,7 +416,7 @@ static void late_answers_find_room_in_a_full_queue(void **state)
 {
     (void)state;
     bench_start(&b, SPACE_BACK, "host");
-    b.relay.answer_within = 0.02;
+    b.relay.fail_after = 0.02;
     bench_send(&b, b.requester, sample_raw(BACK_CONFIG_CHANGE_MSG, WIRE_NEED_REPLY, NULL, 0, 0));
     for (uint32_t i = 0; i < ANSWERS_MAX - 1; i++) {
         bench_send(&b, b.requester, sample_raw(1000 + i, 0, NULL, 0, 0));

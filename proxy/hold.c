@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+#include "hold.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "carry.h"
+#include "position.h"
+
+static enum device_type device_of(const struct device *d)
+{
+    struct offer heard = carry_heard(&d->record);
+    return d->options.interface.device != DEVICE_UNKNOWN ? d->options.interface.device
+                                                         : offer_guess_device(&heard);
+}
+
+/* It may have moved on from where it was put. */
+static bool runs(const struct record_ring *ring)
+{
+    return ring->started && record_ring_told(ring, RING_ADDR) && record_ring_told(ring, RING_NUM);
+}
+
+static bool any_runs(const struct record *r)
+{
+    for (uint32_t k = 0; k < r->n_rings; k++) {
+        if (runs(&r->rings[k])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const struct restart_row *hold_verdict(const struct device *d, const char **ret_name,
+                                       const char **ret_text)
+{
+    const struct restart_row *row = restart_row_of(device_of(d), &d->record);
+    bool idle = !any_runs(&d->record);
+    *ret_name = idle ? "sound" : restart_verdict_name(row);
+    *ret_text = idle ? "no ring has been started" : row->text;
+    return row;
+}
+
+bool hold_may_replay(const struct device *d)
+{
+    const struct record *r = &d->record;
+    for (uint32_t k = 0; k < r->n_rings; k++) {
+        if (runs(&r->rings[k]) && r->rings[k].base_is_stale) {
+            return false;
+        }
+    }
+    return !r->incomplete && r->postcopy == POSTCOPY_NONE;
+}
+
+/* Where each ring goes on, to the record. False when that of one is not known. */
+static bool find_positions(struct device *d, char *why, size_t why_len)
+{
+    struct record *r = &d->record;
+    const struct restart_row *row = restart_row_of(device_of(d), r);
+    bool all = true;
+    if (any_runs(r) && row->verdict == RESTART_NONE) {
+        snprintf(why, why_len, "%s", row->text);
+        return false;
+    }
+    for (uint32_t k = 0; k < r->n_rings; k++) {
+        uint32_t base;
+        if (!runs(&r->rings[k])) {
+            continue;
+        }
+        if (position_of_ring(r, &d->kept, k, row->source, &base, why, why_len)) {
+            record_set_base(r, k, base);
+        } else {
+            all = false;
+        }
+    }
+    return all;
+}
+
+/* GET_VRING_BASE waits for an answer that nobody can give. */
+static bool owes_lost_position(const struct device *d)
+{
+    for (uint32_t k = 0; k < d->record.n_rings; k++) {
+        const struct record_ring *ring = &d->record.rings[k];
+        if (ring->stopping && runs(ring) && ring->base_is_stale) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Pages that the back-end had written may be missing in the log of a migration: all count as written.
+ */
+static bool mark_all_dirty(struct device *d, char *why, size_t why_len)
+{
+    const struct record_last *last = &d->record.last[FRONT_SET_LOG_BASE];
+    struct wire_log log = { .size = 0 };
+    struct stat st;
+    int fd = kept_last(&d->kept, FRONT_SET_LOG_BASE);
+    if ((d->record.features_acked & BIT(VHOST_LOG_ALL)) == 0 || !last->told) {
+        return true;
+    }
+    memcpy(&log, last->body, last->size < sizeof(log) ? last->size : sizeof(log));
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t before = log.offset % page;
+    bool there = fd >= 0 && fstat(fd, &st) == 0 && log.size > 0 && log.size < INT64_MAX / 2 &&
+                 log.offset < INT64_MAX / 2 && (uint64_t)st.st_size >= log.offset + log.size;
+    void *map = there ? mmap(NULL, log.size + before, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                             (off_t)(log.offset - before))
+                      : MAP_FAILED;
+    if (map == MAP_FAILED) {
+        snprintf(why, why_len, "the log of written pages cannot be completed");
+        return false;
+    }
+    memset((uint8_t *)map + before, 0xff, log.size);
+    munmap(map, log.size + before);
+    log_info(d->options.name, NULL, "all memory counts as written for the migration under way");
+    return true;
+}
+
+void hold_withdraw(struct device *d)
+{
+    struct record *r = &d->record;
+    while (r->n_announced > 0 && side_has_room(&d->channel.responder)) {
+        const struct record_announced *a = &r->announced[--r->n_announced];
+        struct msg m = MSG_NULL;
+        int err = msg_make(a->withdrawal, 0, a->body, a->size, &m);
+        err = err < 0 ? err : relay_ask(&d->channel, &m, false);
+        msg_clear(&m);
+        if (err < 0) {
+            log_warn(d->options.name, "front channel", "cannot be told what is gone: %s",
+                     strerror(-err));
+        }
+    }
+}
+
+static bool can_hold(struct device *d, char *why, size_t why_len)
+{
+    const struct record *r = &d->record;
+    bool asked = d->options.on_loss == LOSS_HOLD;
+    if (d->options.on_loss == LOSS_CLOSE) {
+        why[0] = '\0';
+        return false;
+    }
+    if (r->postcopy != POSTCOPY_NONE) {
+        snprintf(why, why_len, "a postcopy migration is under way");
+        return false;
+    }
+    if (r->incomplete) {
+        snprintf(why, why_len, "not everything that the front-end said could be kept");
+        return false;
+    }
+    bool sound = find_positions(d, why, why_len);
+    if ((!sound && !asked) || owes_lost_position(d)) {
+        return false;
+    }
+    if (!mark_all_dirty(d, why, why_len)) {
+        return false;
+    }
+    if (!sound) {
+        log_warn(d->options.name, NULL,
+                 "nothing is replayed before the front-end stops its rings: %s", why);
+    }
+    return true;
+}
+
+bool hold_begin(struct device *d, char *why, size_t why_len)
+{
+    const char *name;
+    const char *text;
+    const struct restart_row *row = hold_verdict(d, &name, &text);
+    bool lossy = any_runs(&d->record) && row->verdict == RESTART_PARTLY;
+    if (!can_hold(d, why, why_len)) {
+        return false;
+    }
+    side_close(&d->channel.requester);
+    answers_swallow(&d->channel.answers);
+    relay_update(&d->channel);
+    hold_withdraw(d);
+    d->held = true;
+    if (lossy) {
+        log_warn(d->options.name, NULL, "not all can be kept: %s", text);
+    }
+    relay_lose_responder(&d->wire);
+    return true;
+}

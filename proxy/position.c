@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+#include "position.h"
+
+#include <endian.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Sizes of the virtio specification's ring structures, "Split Virtqueues", "Packed Virtqueues". */
+#define RING_INDEX_AT 2 /* behind the flags, in the available and in the used ring */
+#define RING_ENTRIES_AT 4
+#define AVAIL_ENTRY 2
+#define USED_ENTRY 8
+#define PACKED_DESCRIPTOR 16
+#define PACKED_FLAGS_AT 14
+#define PACKED_AVAIL (1u << 7)
+#define PACKED_USED (1u << 15)
+/* vhost-user specification, "Inflight I/O tracking", queue region of a packed ring. */
+#define REGION_USED_AT 16
+#define REGION_LEN 6
+#define WRAP_BIT (1u << 15)
+
+struct look {
+    const struct record *r;
+    const struct kept *k;
+    const struct record_ring *ring;
+    struct wire_vring_addr addr;
+    uint32_t num;
+    char *why;
+    size_t why_len;
+};
+
+static bool fail(const struct look *l, const char *what)
+{
+    snprintf(l->why, l->why_len, "ring %u: %s", l->addr.index, what);
+    return false;
+}
+
+/* ---- the guest's memory ---- */
+
+static bool read_all(int fd, uint64_t offset, void *to, size_t len)
+{
+    size_t done = 0;
+    while (done < len) {
+        ssize_t n = pread(fd, (uint8_t *)to + done, len - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return false;
+        }
+        done += (size_t)n;
+    }
+    return true;
+}
+
+/* `address` is the front-end's own, or with gpa_addresses the guest's. */
+static bool read_guest(const struct look *l, uint64_t address, void *to, size_t len)
+{
+    bool by_guest = (l->r->protocol_acked & BIT(PROTOCOL_GPA_ADDRESSES)) != 0;
+    for (uint32_t i = 0; i < l->r->n_regions; i++) {
+        const struct record_region *region = &l->r->regions[i];
+        uint64_t start = by_guest ? region->guest_addr : region->user_addr;
+        if (address < start || address - start >= region->size) {
+            continue;
+        }
+        uint64_t within = address - start;
+        if (len > region->size - within || within > INT64_MAX - region->mmap_offset) {
+            return fail(l, "reaches past its memory region");
+        }
+        if (!read_all(kept_region(l->k, region), region->mmap_offset + within, to, len)) {
+            return fail(l, "its memory cannot be read");
+        }
+        return true;
+    }
+    return fail(l, "lies in no memory region");
+}
+
+/* Little endian, but for a device of before virtio 1.0 the guest's own order: that of this machine
+ * unless the front-end has said otherwise. */
+static uint16_t order16(const struct look *l, uint16_t raw)
+{
+    struct wire_vring_endian told;
+    bool big = __BYTE_ORDER == __BIG_ENDIAN;
+    if ((l->r->features_acked & BIT(RING_VERSION_1)) != 0) {
+        return le16toh(raw);
+    }
+    if (record_ring_told(l->ring, RING_ENDIAN)) {
+        memcpy(&told, l->ring->body + record_ring_rows[RING_ENDIAN].offset, sizeof(told));
+        big = told.big != 0;
+    }
+    return big ? be16toh(raw) : le16toh(raw);
+}
+
+static bool read_index(const struct look *l, uint64_t ring, uint16_t *ret_index)
+{
+    uint16_t raw;
+    if (!read_guest(l, ring + RING_INDEX_AT, &raw, sizeof(raw))) {
+        return false;
+    }
+    *ret_index = order16(l, raw);
+    return true;
+}
+
+/* ---- what the rings show ---- */
+
+static uint32_t entry_at(const struct look *l, const uint8_t *ring, size_t entry, uint16_t position)
+{
+    uint16_t low;
+    size_t at = RING_ENTRIES_AT + entry * (position % l->num);
+    /* The head is the low half of a used element's id. */
+    bool big = entry == USED_ENTRY && order16(l, 1) != le16toh(1);
+    memcpy(&low, ring + at + (big ? 2 : 0), sizeof(low));
+    return order16(l, low);
+}
+
+/* All requests before `used` are complete when the last so many, as far as the available ring still
+ * has them, were completed in their order: an entry of the used ring was written after the entry of
+ * the available ring in the same place, so what stands in both was completed. None behind it is when
+ * no head is there twice: it would have to be completed in between. */
+static bool rings_show(const struct look *l, const uint8_t *avail, const uint8_t *used_ring,
+                       uint16_t used, uint16_t n)
+{
+    uint8_t *seen = calloc(1, UINT16_MAX / 8 + 1);
+    bool shown = seen != NULL;
+    for (uint32_t k = 0; shown && k < n; k++) {
+        uint32_t head = entry_at(l, avail, AVAIL_ENTRY, (uint16_t)(used + k));
+        shown = head < l->num && (seen[head / 8] & BIT(head % 8)) == 0;
+        seen[head / 8] |= (uint8_t)BIT(head % 8);
+    }
+    free(seen);
+    for (uint32_t back = 1; shown && back <= l->num - n; back++) {
+        uint16_t at = (uint16_t)(used - back);
+        shown = entry_at(l, avail, AVAIL_ENTRY, at) == entry_at(l, used_ring, USED_ENTRY, at);
+    }
+    return shown;
+}
+
+static bool check_rings(const struct look *l, uint16_t used)
+{
+    uint16_t available;
+    if (!read_index(l, l->addr.available, &available)) {
+        return false;
+    }
+    uint16_t n = (uint16_t)(available - used);
+    if (n == 0) {
+        return true; /* nothing is outstanding */
+    }
+    if (n > l->num) {
+        return fail(l, "its indices make no sense");
+    }
+    size_t avail_len = RING_ENTRIES_AT + (size_t)AVAIL_ENTRY * l->num;
+    size_t used_len = RING_ENTRIES_AT + (size_t)USED_ENTRY * l->num;
+    uint8_t *buf = malloc(avail_len + used_len);
+    if (buf == NULL) {
+        return fail(l, strerror(ENOMEM));
+    }
+    bool read = read_guest(l, l->addr.available, buf, avail_len) &&
+                read_guest(l, l->addr.used, buf + avail_len, used_len);
+    bool shown = read && rings_show(l, buf, buf + avail_len, used, n);
+    free(buf);
+    if (read && !shown) {
+        char text[96];
+        snprintf(text, sizeof(text),
+                 "%u requests are outstanding, and it does not show that they are the last ones", n);
+        return fail(l, text);
+    }
+    return shown;
+}
+
+/* ---- packed rings ---- */
+
+/* What the back-end had written when it died, or, if the guest has not seen the last batch, what it
+ * had written before that. */
+static bool packed_position(const struct look *l, uint32_t *ret_base)
+{
+    const struct record_last *last = &l->r->last[FRONT_SET_INFLIGHT_FD];
+    struct wire_inflight told = { .mmap_size = 0 };
+    uint8_t bytes[REGION_LEN];
+    uint16_t used, old_used, flags;
+    memcpy(&told, last->body, last->size < sizeof(told) ? last->size : sizeof(told));
+    uint64_t stride = told.num_queues != 0 ? told.mmap_size / told.num_queues : 0;
+    if (l->addr.index >= told.num_queues || stride < REGION_USED_AT + REGION_LEN) {
+        return fail(l, "is not in the in-flight region");
+    }
+    if (!read_all(kept_last(l->k, FRONT_SET_INFLIGHT_FD),
+                  told.mmap_offset + stride * l->addr.index + REGION_USED_AT, bytes, 6)) {
+        return fail(l, "the in-flight region cannot be read");
+    }
+    memcpy(&used, bytes, sizeof(used));
+    memcpy(&old_used, bytes + 2, sizeof(old_used));
+    bool wrap = bytes[4] != 0;
+    bool old_wrap = bytes[5] != 0;
+    if (used >= l->num || old_used >= l->num) {
+        return fail(l, "the in-flight region makes no sense");
+    }
+    if (used != old_used || wrap != old_wrap) {
+        if (!read_guest(l, l->addr.descriptor + (uint64_t)old_used * PACKED_DESCRIPTOR + PACKED_FLAGS_AT,
+                        &flags, sizeof(flags))) {
+            return false;
+        }
+        bool avail_bit = (le16toh(flags) & PACKED_AVAIL) != 0;
+        bool used_bit = (le16toh(flags) & PACKED_USED) != 0;
+        if (avail_bit == old_wrap && used_bit != old_wrap) {
+            used = old_used;
+            wrap = old_wrap;
+        }
+    }
+    uint32_t half = used | (wrap ? WRAP_BIT : 0);
+    *ret_base = half | half << 16;
+    return true;
+}
+
+bool position_of_ring(const struct record *r, const struct kept *k, size_t ring,
+                      enum restart_source source, uint32_t *ret_base, char *why, size_t why_len)
+{
+    struct look l = {
+        .r = r, .k = k, .ring = &r->rings[ring], .why = why, .why_len = why_len
+    };
+    uint16_t used;
+    memcpy(&l.addr, l.ring->body + record_ring_rows[RING_ADDR].offset, sizeof(l.addr));
+    l.addr.index = (uint32_t)ring;
+    l.num = l.ring->num;
+    if (!record_ring_told(l.ring, RING_ADDR) || l.num == 0 || l.num > PROTOCOL_MAX_RING) {
+        return fail(&l, "its place in memory is not known");
+    }
+    switch (source) {
+    case SOURCE_FROM_REGION:
+        return packed_position(&l, ret_base);
+    case SOURCE_RINGS_SHOW:
+    case SOURCE_USED_INDEX:
+        if (!read_index(&l, l.addr.used, &used) ||
+            (source == SOURCE_RINGS_SHOW && !check_rings(&l, used))) {
+            return false;
+        }
+        *ret_base = used;
+        return true;
+    case SOURCE_NOWHERE:
+        break;
+    }
+    return fail(&l, "nothing says where it stands");
+}

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+#include "switch.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "carry.h"
+#include "device.h"
+
+const uint32_t switch_bucket_us[SWITCH_N_BUCKETS] = { 100,  200,   500,   1000,   2000,
+                                                      5000, 10000, 50000, 100000, 0 };
+
+bool switch_is_on(const struct device *d)
+{
+    return d->switching.stage != SWITCH_NONE;
+}
+
+bool switch_has_stopped(const struct device *d)
+{
+    return d->switching.stage >= SWITCH_STOPPING;
+}
+
+static void finish(struct device *d, const char *error)
+{
+    struct switching *s = &d->switching;
+    switch_done_fn *done = s->done;
+    s->stage = SWITCH_NONE;
+    s->done = NULL;
+    if (error != NULL) {
+        log_warn(d->options.name, NULL, "switch failed: %s", error);
+        device_tell(d, EVENT_SWITCH_FAILED, NULL, N_ENDINGS, error);
+    }
+    if (done != NULL) {
+        done(s->owner, d, error);
+    }
+}
+
+int switch_begin(struct device *d, const struct endpoint *e, switch_done_fn *done, void *owner,
+                 char *why, size_t why_len)
+{
+    struct switching *s = &d->switching;
+    if (switch_is_on(d)) {
+        snprintf(why, why_len, "a switch is under way already");
+        return -EBUSY;
+    }
+    if (d->closing) {
+        snprintf(why, why_len, "the device is just closing (try again)");
+        return -EAGAIN;
+    }
+    s->endpoint = *e;
+    s->done = done;
+    s->owner = owner;
+    s->why[0] = '\0';
+    s->n_pending = s->at = 0;
+    memset(d->stopped_at, 0, d->n_stopped_at * sizeof(d->stopped_at[0]));
+    d->n_stopped_at = 0;
+    s->stage = SWITCH_PREPARING;
+    device_switch_place(d, e);
+    return 0;
+}
+
+void switch_disown(struct device *d, void *owner)
+{
+    if (d->switching.owner == owner) {
+        d->switching.done = NULL;
+    }
+}
+
+/* ---- stopping the old one ---- */
+
+static bool has_enable(const struct device *d)
+{
+    return (d->record.features_acked & BIT(VHOST_PROTOCOL_FEATURES)) != 0;
+}
+
+/* The at-th message: first all are disabled, then each is asked where it stands. 0: none there. */
+static int stop_message(const struct device *d, size_t at, struct msg *ret_msg)
+{
+    const struct record *r = &d->record;
+    size_t ring = at % r->n_rings;
+    bool ask = at >= r->n_rings;
+    struct wire_vring_base body = { .index = (uint32_t)ring };
+    if (!r->rings[ring].started || (!ask && !(has_enable(d) && r->rings[ring].enabled))) {
+        return 0;
+    }
+    int err = msg_make(ask ? FRONT_GET_VRING_BASE : FRONT_SET_VRING_ENABLE, 0, &body, sizeof(body),
+                       ret_msg);
+    return err < 0 ? err : 1;
+}
+
+static void stop_rings(struct device *d)
+{
+    struct switching *s = &d->switching;
+    while (s->at < 2 * (size_t)d->record.n_rings && side_has_room(&d->wire.responder)) {
+        struct msg m = MSG_NULL;
+        size_t ring = s->at % d->record.n_rings;
+        bool ask = s->at >= d->record.n_rings;
+        int result = stop_message(d, s->at++, &m);
+        if (result == 0) {
+            continue;
+        }
+        if (d->stopped_at[ring] == 0) {
+            d->stopped_at[ring] = monotonic_s();
+            d->n_stopped_at = ring >= d->n_stopped_at ? ring + 1 : d->n_stopped_at;
+        }
+        s->n_pending += ask ? 1 : 0;
+        result = result < 0 ? result : relay_ask(&d->wire, &m, ask);
+        msg_clear(&m);
+        if (result < 0) {
+            device_end(d, &d->wire.responder, ending_of_frame(result), strerror(-result));
+            return;
+        }
+    }
+}
+
+/* ---- the in-flight region ---- */
+
+/* Without draining, requests stay in the region: only its own kind can read them. */
+static bool keeps_requests(const struct device *d)
+{
+    return (d->record.protocol_acked & BIT(PROTOCOL_GET_VRING_BASE_INFLIGHT)) != 0;
+}
+
+static bool is_of_one_kind(const struct device *d)
+{
+    struct offer heard = carry_heard(&d->record);
+    const struct offer *now = &d->next.greeting.offer;
+    return heard.features == now->features && heard.protocol_features == now->protocol_features;
+}
+
+/* All requests are complete, so the new back-end may lay out a region of its own. */
+static void ask_region(struct device *d)
+{
+    const struct record_last *last = &d->record.last[FRONT_SET_INFLIGHT_FD];
+    struct wire_inflight body = { .mmap_size = 0 };
+    struct msg m = MSG_NULL;
+    memcpy(&body, last->body, last->size < sizeof(body) ? last->size : sizeof(body));
+    body.mmap_size = body.mmap_offset = 0;
+    int err = msg_make(FRONT_GET_INFLIGHT_FD, 0, &body, last->size, &m);
+    d->next.asking = true;
+    err = err < 0 ? err : relay_ask(&d->next.wire, &m, true);
+    msg_clear(&m);
+    if (err < 0) {
+        device_end(d, &d->next.wire.responder, ending_of_frame(err), strerror(-err));
+    }
+}
+
+void switch_region_answered(struct device *d, const struct msg *answer)
+{
+    int result = replay_copy(answer, FRONT_SET_INFLIGHT_FD, &d->next.inflight);
+    if (result < 0) {
+        device_end(d, &d->next.wire.responder, ending_of_frame(result), strerror(-result));
+        return;
+    }
+    d->switching.stage = SWITCH_STARTING;
+    successor_tell(d, FINISHING);
+}
+
+static void start_rings(struct device *d)
+{
+    bool region = d->record.last[FRONT_SET_INFLIGHT_FD].told;
+    if (region && !keeps_requests(d)) {
+        d->switching.stage = SWITCH_REGION;
+        ask_region(d);
+    } else {
+        d->switching.stage = SWITCH_STARTING;
+        successor_tell(d, FINISHING);
+    }
+}
+
+/* ---- back to the old one ---- */
+
+static void go_back(struct device *d)
+{
+    struct switching *s = &d->switching;
+    while (!s->fence && side_has_room(&d->wire.responder)) {
+        struct msg m = MSG_NULL;
+        int result = replay_next(&s->replay, &d->record, &d->kept, &m);
+        bool has_answer = false;
+        if (result == 0) {
+            s->fence = has_answer = true;
+            result = msg_make(FRONT_GET_FEATURES, 0, NULL, 0, &m);
+        }
+        result = result < 0 ? result : relay_ask(&d->wire, &m, has_answer);
+        msg_clear(&m);
+        if (result < 0) {
+            device_end(d, &d->wire.responder, ending_of_frame(result), strerror(-result));
+            return;
+        }
+    }
+}
+
+/* ---- the order of things ---- */
+
+void switch_prepared(struct device *d)
+{
+    if (d->switching.stage != SWITCH_PREPARING) {
+        return;
+    }
+    if (d->record.last[FRONT_SET_INFLIGHT_FD].told && keeps_requests(d) && !is_of_one_kind(d)) {
+        device_end(d, &d->next.wire.responder, ENDING_INCOMPATIBLE,
+                   "the in-flight region holds requests, and only a back-end of the same kind can "
+                   "read it");
+        return;
+    }
+    d->switching.stage = SWITCH_STOPPING;
+    d->wire.paused = true;
+    relay_update(&d->wire);
+    switch_advance(d);
+}
+
+void switch_advance(struct device *d)
+{
+    struct switching *s = &d->switching;
+    if (s->stage == SWITCH_STOPPING) {
+        stop_rings(d);
+        bool stopped = s->stage == SWITCH_STOPPING && s->n_pending == 0 &&
+                       s->at >= 2 * (size_t)d->record.n_rings;
+        if (stopped && s->why[0] == '\0') {
+            start_rings(d);
+        } else if (stopped) {
+            s->stage = SWITCH_BACK;
+            s->fence = false;
+            s->replay = (struct replay){ .part = REPLAY_RINGS };
+        }
+    }
+    if (s->stage == SWITCH_BACK) {
+        go_back(d);
+    }
+    relay_update(&d->wire);
+}
+
+void switch_answered(struct device *d, const struct msg *answer)
+{
+    struct switching *s = &d->switching;
+    if (s->stage == SWITCH_BACK && s->fence && answer->head.request == FRONT_GET_FEATURES) {
+        d->wire.paused = false;
+        record_rings_run(&d->record);
+        device_nudge(d);
+        finish(d, s->why);
+        return;
+    }
+    if (answer->head.request == FRONT_GET_VRING_BASE && s->n_pending > 0) {
+        struct wire_vring_base base;
+        memcpy(&base, answer->body, sizeof(base));
+        s->n_pending--;
+        if (base.index < d->record.n_rings && d->record.rings[base.index].started) {
+            record_set_base(&d->record, base.index, base.base);
+        }
+    }
+    switch_advance(d);
+}
+
+void switch_failed(struct device *d, const char *why)
+{
+    struct switching *s = &d->switching;
+    if (s->stage == SWITCH_NONE || s->stage == SWITCH_BACK) {
+        return;
+    }
+    snprintf(s->why, sizeof(s->why), "%s", why);
+    if (s->stage == SWITCH_PREPARING || d->wire.alone) {
+        finish(d, s->why);
+        return;
+    }
+    /* What is still to be stopped is stopped first: then all go back alike. */
+    s->stage = SWITCH_STOPPING;
+    switch_advance(d);
+}
+
+void switch_lost_old(struct device *d)
+{
+    struct switching *s = &d->switching;
+    if (s->stage == SWITCH_BACK || s->why[0] != '\0') {
+        finish(d, s->why[0] != '\0' ? s->why : "both back-ends are lost");
+    } else if (s->stage != SWITCH_NONE) {
+        msg_clear(&d->next.inflight);
+        s->stage = SWITCH_PREPARING;
+    }
+}
+
+uint32_t switch_blackout_us(const struct device *d, size_t ring)
+{
+    return d->blackout_us[ring];
+}
+
+static void count_blackout(struct device *d, uint32_t us)
+{
+    size_t k = 0;
+    while (k < SWITCH_N_BUCKETS - 1 && us > switch_bucket_us[k]) {
+        k++;
+    }
+    d->blackouts[k]++;
+}
+
+void switch_succeeded(struct device *d)
+{
+    double now = monotonic_s();
+    uint32_t most = 0;
+    char text[128];
+    for (uint32_t ring = 0; ring < d->record.n_rings; ring++) {
+        double us = d->stopped_at[ring] == 0 ? 0 : (now - d->stopped_at[ring]) * 1e6;
+        d->blackout_us[ring] = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
+        most = d->blackout_us[ring] > most ? d->blackout_us[ring] : most;
+        if (d->stopped_at[ring] != 0) {
+            count_blackout(d, d->blackout_us[ring]);
+        }
+    }
+    d->n_switched++;
+    device_adopt_place(d);
+    snprintf(text, sizeof(text), "rings stood still for at most %u us", most);
+    log_info(d->options.name, "back", "has been switched to: %s", text);
+    device_tell(d, EVENT_SWITCHED, &d->wire.responder, N_ENDINGS, text);
+    finish(d, NULL);
+}
+
+void switch_abort(struct device *d)
+{
+    if (switch_is_on(d)) {
+        finish(d, "the front-end has left");
+    }
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Moves a running device from one live back-end to another: the new one is prepared beside the old
+ * one, then each ring is stopped on the old and started on the new where it stood. Whatever fails
+ * before the new one has taken all, the old one gets its rings back. */
+#pragma once
+
+#include "endpoint.h"
+#include "record.h"
+#include "replay.h"
+
+struct device;
+
+/* It is over; `error` NULL: the new back-end serves, else why the old one still does. */
+typedef void switch_done_fn(void *owner, struct device *d, const char *error);
+
+enum switch_stage {
+    SWITCH_NONE,
+    SWITCH_PREPARING, /* the new one is connected, checked and prepared */
+    SWITCH_STOPPING,  /* the old one is asked for its rings */
+    SWITCH_REGION,    /* the new one is asked for an in-flight region */
+    SWITCH_STARTING,  /* the new one is told the rings */
+    SWITCH_BACK,      /* the old one gets them back */
+};
+
+struct switching {
+    enum switch_stage stage;
+    struct endpoint endpoint;
+    size_t at;        /* STOPPING: next message */
+    size_t n_pending; /* answers of the old one that are due */
+    struct replay replay;
+    bool fence; /* BACK: all is told, and the last question is out */
+    char why[512];
+    switch_done_fn *done;
+    void *owner;
+};
+
+/* Blackouts of all switches of this device, counted by how long they were. */
+#define SWITCH_N_BUCKETS 10
+extern const uint32_t switch_bucket_us[SWITCH_N_BUCKETS]; /* upper bounds; the last is endless: 0 */
+
+/* 0, or -errno with a reason in `why`: then nothing has begun. */
+int switch_begin(struct device *d, const struct endpoint *e, switch_done_fn *done, void *owner,
+                 char *why, size_t why_len);
+/* Nobody waits for the end any more. */
+void switch_disown(struct device *d, void *owner);
+bool switch_is_on(const struct device *d);
+/* The old back-end's rings are stopped or being stopped: the front-end has to wait. */
+bool switch_has_stopped(const struct device *d);
+/* The successor is prepared. */
+void switch_prepared(struct device *d);
+/* Goes on as far as there is room. */
+void switch_advance(struct device *d);
+/* The old back-end's answer, or the new one's, to a question of the switch. */
+void switch_answered(struct device *d, const struct msg *answer);
+void switch_region_answered(struct device *d, const struct msg *answer);
+/* The new back-end is gone, or of no use. */
+void switch_failed(struct device *d, const char *why);
+/* The old back-end is gone: the new one is a successor like any other. */
+void switch_lost_old(struct device *d);
+/* The new one serves. */
+void switch_succeeded(struct device *d);
+/* The device's life ends. */
+void switch_abort(struct device *d);
+/* How long a ring stood still in the last switch, in microseconds; 0: it did not run. */
+uint32_t switch_blackout_us(const struct device *d, size_t ring);
