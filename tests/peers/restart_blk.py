@@ -9,6 +9,7 @@ import json
 import random
 import re
 import socket
+import subprocess
 import time
 
 import places
@@ -199,6 +200,26 @@ def rings(bench):
     disk.shim.end_well()
 
 
+@test("restart-blk-unsound", seconds=90, needs=NEEDS)
+def unsound(bench):
+    """Nobody knows what was in flight: nothing is carried on, but a guest that resets goes on."""
+    disk = Disk(bench, "--on-back-end-loss", "hold")
+    disk.standin(no_inflight=True, delay=20)
+    guest = boot(bench, disk)
+    Storm(guest).goes_on()
+    disk.standins[-1].kill()
+    disk.wait_life("held")
+    disk.shim.wait_log("nothing is replayed before the front-end stops its rings")
+    back_end = disk.standin(no_inflight=True)
+    time.sleep(1)
+    check("starts" not in back_end.log(), "a ring has been started")
+    guest.reboot()
+    for mode in "wr":
+        equal(guest.values(f"guesttool pat /dev/vda {mode} 3 8")["wrong"], 0, "blocks wrong")
+    equal(guest.quit(), 0, "QEMU's exit status")
+    disk.end_well()
+
+
 # Killed after each single message.
 
 def start_qemu(bench, disk, name):
@@ -227,12 +248,13 @@ def die_while_qemu_starts(bench, disk, option):
 
 
 def _serves(path):
-    """Whether QEMU has come to its main loop: the socket is there before."""
+    """Whether QEMU has come to its main loop. Its greeting comes before."""
     try:
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(0.1)
             s.connect(path)
-            return bool(s.recv(1))
+            s.sendall(b'{"execute": "qmp_capabilities"}')
+            return bool(s.recv(4096)) and bool(s.recv(4096))
     except OSError:
         return False
 
@@ -282,6 +304,24 @@ def each_of_driver(bench):
     disk.end_well()
 
 
+def told_all(back_end):
+    """The replay ends with a question."""
+    return back_end.log().count("GET_FEATURES") == 2
+
+
+def die_while_told(disk, option):
+    """Without delay it completes requests, too, as soon as its rings are enabled."""
+    for n in range(1, MESSAGES):
+        disk.standins[-1].kill()
+        back_end = disk.standin(delay=0, **{option: n})
+        wait_for(lambda: not back_end.alive() or told_all(back_end), 20, "end of a replay")
+        time.sleep(0.05)    # until it has got to its own end
+        if back_end.alive():
+            return n - 1
+        disk.standin().wait_log("ring 0 starts")
+    raise RuntimeError("a replay without end")
+
+
 @test("restart-blk-each-message-of-a-replay", seconds=120, needs=NEEDS)
 def each_of_replay(bench):
     """Successors that die at each message of the replay: the next one takes over."""
@@ -289,15 +329,10 @@ def each_of_replay(bench):
     disk.standin()
     guest = boot(bench, disk)
     storm = Storm(guest)
-    for n in range(1, MESSAGES):
-        disk.standins[-1].kill()
-        back_end = disk.standin(die_after=n)
-        wait_for(lambda: not back_end.alive() or "ENABLE" in back_end.log(), 20, "end of a replay")
-        time.sleep(0.1)     # the fence behind it
-        if back_end.alive():
-            break
-    print(f"# {n - 1} messages", flush=True)
-    check(10 < n < MESSAGES - 1, f"{n - 1} messages of a replay")
+    for option in ("die_after", "die_after_answer"):
+        n = die_while_told(disk, option)
+        print(f"# {option}: {n} messages", flush=True)
+        check(n > 10, f"only {n} messages of a replay")
     storm.goes_on()
     storm.finish()
     equal(guest.quit(), 0, "QEMU's exit status")
@@ -315,7 +350,7 @@ def switch(bench):
     guest = boot(bench, disk)
     storm = Storm(guest)
     for n in range(1, MESSAGES):
-        back_end = disk.standin(other, refuse_at=n)
+        back_end = disk.standin(other, refuse_at=n, delay=0)
         status, said = disk.switch(other)
         storm.goes_on()
         if not status:
@@ -352,6 +387,57 @@ def switch_qsd(bench):
         storm.goes_on()
     print(f"# {said.strip()}", flush=True)
     storm.finish()
+    equal(guest.quit(), 0, "QEMU's exit status")
+    disk.end_well()
+
+
+@test("restart-blk-switch-packed", seconds=90, needs=NEEDS)
+def switch_packed(bench):
+    """20 switches of a packed ring, and the old back-end killed at any moment of ten more."""
+    disk = Disk(bench)
+    other = bench.path("other.sock")
+    back_ends = [disk.standin(packed=True), disk.standin(other, packed=True)]
+    guest = boot(bench, disk, options=",packed=on")
+    storm = Storm(guest)
+    for n in range(KILLS):
+        status, said = disk.switch(disk.back if n % 2 else other)
+        equal(status, 0, f"exit status of switch {n}, which says {said!r}")
+    print(f"# {said.strip()}", flush=True)
+    storm.goes_on()
+    for n in range(10):
+        path = disk.back if n % 2 else other
+        switching = subprocess.Popen([places.VUSHIM, "ctl", disk.control, "switch",
+                                      f"connect:{path}"], stdout=subprocess.PIPE,
+                                     stderr=subprocess.STDOUT)
+        time.sleep(random.uniform(0, 0.01))
+        back_ends[n % 2].kill()
+        print(f"# {switching.communicate(timeout=20)[0].decode().strip()}", flush=True)
+        back_ends[n % 2] = disk.standin(other if n % 2 else disk.back, packed=True)
+        disk.wait_life("running")
+        if switching.returncode:
+            equal(disk.switch(path)[0], 0, "exit status of a switch after one that failed")
+        storm.goes_on()
+    storm.finish()
+    equal(guest.quit(), 0, "QEMU's exit status")
+    disk.end_well()
+
+
+@test("restart-blk-standby", seconds=90, needs=NEEDS)
+def standby(bench):
+    """A second back-end stands by, and takes over when the first is killed; ten times in turn."""
+    other = bench.path("other.sock")
+    disk = Disk(bench, "--standby", f"connect:{other}")
+    back_ends = [disk.standin(), disk.standin(other)]
+    guest = boot(bench, disk)
+    storm = Storm(guest)
+    for n in range(10):
+        disk.wait_event("STANDBY_READY", n + 1)
+        back_ends[n % 2].kill()
+        disk.wait_event("BACK_TOOK_OVER", n + 1)
+        storm.goes_on()
+        back_ends[n % 2] = disk.standin(other if n % 2 else disk.back)
+    storm.finish()
+    print(f"# {disk.restarts()}", flush=True)
     equal(guest.quit(), 0, "QEMU's exit status")
     disk.end_well()
 
