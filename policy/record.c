@@ -177,8 +177,20 @@ static struct record_ring *ring_at(struct record *r, uint64_t index)
  * started again under an operating system that does not use it. */
 static void stop_ring(struct record_ring *ring)
 {
-    ring->started = ring->enabled = ring->base_is_stale = ring->stopping = false;
+    ring->started = ring->base_is_stale = ring->stopping = false;
     ring->told = 0;
+}
+
+/* Stopping does not disable: a ring that is started again is as enabled as it was. */
+static void start_ring(struct record_ring *ring, uint64_t index)
+{
+    struct wire_vring_enable enable = { .index = (uint32_t)(index & WIRE_VRING_INDEX_MASK),
+                                        .enable = ring->enabled };
+    ring->started = true;
+    if (ring->enabled) {
+        memcpy(ring->body + record_ring_rows[RING_ENABLE].offset, &enable, sizeof(enable));
+        ring->told |= BIT(RING_ENABLE);
+    }
 }
 
 static void keep_of_ring(struct record_ring *ring, enum record_ring_kind kind, const struct msg *m)
@@ -197,10 +209,10 @@ static void keep_of_ring(struct record_ring *ring, enum record_ring_kind kind, c
         ring->enabled = field_get(m, &payloads[PAYLOAD_vring_enable].fields[1]) != 0;
         break;
     case RING_BASE:
-        ring->base_is_stale = ring->started;
+        ring->base_is_stale = false;
         break;
     case RING_KICK:
-        ring->started = ring->base_is_stale = true;
+        start_ring(ring, field_get(m, &payloads[PAYLOAD_vring_fd].fields[0]));
         break;
     default:
         break;

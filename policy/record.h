@@ -65,7 +65,7 @@ struct record_ring {
     uint32_t num; /* entries, when it was last set up; 0: never */
     bool enabled;
     bool started;       /* has had a kick since it was last stopped */
-    bool base_is_stale; /* it has run on from the base that was told */
+    bool base_is_stale; /* it has run on from the base that was told, and its back-end is gone */
     bool stopping;      /* GET_VRING_BASE is not answered yet: until then all is still known */
     uint8_t told;       /* bit k: body holds the request of record_ring_rows[k] */
     uint8_t body[RECORD_RING_BODY];
@@ -133,7 +133,7 @@ bool record_ring_told(const struct record_ring *ring, enum record_ring_kind kind
 uint32_t record_ring_base(const struct record_ring *ring);
 /* The ring stands here from now on. */
 void record_set_base(struct record *r, size_t ring, uint32_t base);
-/* Rings that have been started run on from their bases. */
+/* Their back-end is gone: rings that have been started have run on from their bases. */
 void record_rings_run(struct record *r);
 
 bool record_bytes_known(const struct record_bytes *b, uint64_t offset, uint64_t size);

@@ -270,6 +270,9 @@ static void lose_next(struct device *d, enum ending ending, const char *detail)
     ev_timer_stop(d->loop, &d->hurry);
     if (d->wire.alone) {
         d->wire.paused = false;
+        side_close(&d->channel.requester);
+        answers_swallow(&d->channel.answers);
+        hold_withdraw(d);
     }
     if (switch_is_on(d)) {
         switch_failed(d, why);
@@ -492,9 +495,10 @@ static void take_over(struct device *d)
     d->life_began = now;
     relay_open(&d->wire, &w, &d->record);
     relay_found_responder_take(&d->wire, fd);
-    channel_attach_take(d, channel_fd);
+    if (channel_fd >= 0 || switched) {
+        channel_attach_take(d, channel_fd);
+    }
     device_nudge(d);
-    record_rings_run(&d->record);
     d->n_taken_over++;
     trace_context(d);
     if (was_detached) {
@@ -816,6 +820,11 @@ static void keep_back(struct device *d, int fd, size_t place)
     close_keep_errno(d->next_back);
     d->next_back = fd;
     d->next_back_place = place;
+    if (ev_timer_remaining(d->loop, &d->pause) > HOLD_MOST_S) {
+        ev_timer_stop(d->loop, &d->pause);
+        ev_timer_set(&d->pause, HOLD_MOST_S, 0);
+        ev_timer_start(d->loop, &d->pause);
+    }
 }
 
 static void back_accepted(struct listener *l, int fd)

@@ -150,6 +150,7 @@ static bool can_hold(struct device *d, char *why, size_t why_len)
         snprintf(why, why_len, "not everything that the front-end said could be kept");
         return false;
     }
+    record_rings_run(&d->record);
     bool sound = find_positions(d, why, why_len);
     if ((!sound && !asked) || owes_lost_position(d)) {
         return false;

@@ -152,7 +152,15 @@ static void greet(struct device *d)
  * any more. */
 static int give_channel(struct device *d, struct msg *m)
 {
-    return m->fds.n > 0 ? 1 : channel_offer(d, m, &d->next.channel_fd);
+    if (m->fds.n > 0) {
+        return 1;
+    }
+    int result = channel_offer(d, m, &d->next.channel_fd);
+    if (result == 1 && !device_is_live(d)) {
+        /* Some ask there while they are told, and read on only when they have their answer. */
+        channel_attach_take(d, steal_fd(&d->next.channel_fd));
+    }
+    return result;
 }
 
 /* A region of its own stands in the record's place. */

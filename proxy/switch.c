@@ -235,7 +235,6 @@ void switch_answered(struct device *d, const struct msg *answer)
     struct switching *s = &d->switching;
     if (s->stage == SWITCH_BACK && s->fence && answer->head.request == FRONT_GET_FEATURES) {
         d->wire.paused = false;
-        record_rings_run(&d->record);
         device_nudge(d);
         finish(d, s->why);
         return;

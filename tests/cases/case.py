@@ -33,6 +33,9 @@ DPDK = Offer(0xd7c66ffcb, 0x10cbf)
 EVERYTHING = Offer(bits(26, 30, 32, 33), bits(*range(24)) & ~bits(Proto.XEN_MMAP))
 
 
+LOSS = "--on-back-end-loss"
+
+
 class Case:
     ENDINGS_LOGGED = 15
     traced = False          # every vushim writes a trace, and each case ends with a look at it
@@ -97,10 +100,12 @@ class Case:
     def path(self, name):
         return os.path.join(self.dir, name)
 
-    def start(self, profile="host", front="listen", back="connect", extra=(), **options):
+    def start(self, profile="host", front="listen", back="connect", extra=(), loss="close",
+              **options):
         """Starts vushim, or finds the one that an earlier run of this case started alike.
-        front, back: listen, connect, fd (connected), fdlisten, or ("connect", PATH)."""
-        key = (profile, front, back, tuple(extra))
+        front, back: listen, connect, fd (connected), fdlisten, or ("connect", PATH).
+        loss: what becomes of a front-end whose back-end is lost; None: vushim's own choice."""
+        key = (profile, front, back, tuple(extra), loss)
         self.spec = profile
         if key in self.shims and self.shims[key][0].most_endings() >= self.ENDINGS_LOGGED:
             self.stop_one(key)
@@ -113,6 +118,8 @@ class Case:
         self.ends = {side: self._endpoint(side, mode, number, passed, buffer)
                      for side, mode in (("front", front), ("back", back))}
         arguments = ["--name", "dev0", "--profile", profile, *extra]
+        if loss and LOSS not in extra:
+            arguments += [LOSS, loss]
         for side, (_, spec, _) in self.ends.items():
             arguments += [f"--{side}", spec]
         if self.traced and "--trace" not in extra:

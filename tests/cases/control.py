@@ -149,7 +149,8 @@ def ctl_answers(t):
     front, back = set_up(t)
     names = [row["name"] for row in client.value("query-commands")]
     check(names == ["query-version", "query-commands", "query-status", "query-state",
-                    "query-offer", "query-trace", "trace-start", "trace-stop", "quit"], f"{names}")
+                    "query-offer", "query-trace", "trace-start", "trace-stop", "switch",
+                    "quit"], f"{names}")
     version = client.value("query-version")
     check(version["name"] == "vushim" and version["version"], f"{version}")
     status = client.value("query-status")

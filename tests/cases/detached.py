@@ -94,7 +94,7 @@ def set_up(t, front, status=0xf, memory="table", flags=wire.REQUEST):
     for request, payload, fds in [*reversed(more), *region, inflight]:
         say(front, request, payload, fds, flags)
     rings = [set_ring(t, front, n, flags=flags) for n in range(2)]
-    return [*head, (Front.SET_STATUS, u64(status & ~4), ()), *calls(*rings), inflight, *region,
+    return [*head, (Front.SET_STATUS, u64(status & ~4), ()), *calls(*rings), *region, inflight,
             *rings[0], *rings[1], *more, (Front.SET_STATUS, u64(status), ())]
 
 
@@ -134,9 +134,10 @@ def take_over(t, front, want, channel=None, offer=BACK, name="B"):
     """A good newcomer. Returns it, and its end of the channel."""
     back = newcomer(t, front, offer, name)
     ends = None
+    is_told(back, want[:2])         # how the rest is read; whose
     if channel:
         ends = channel_of(t, back)
-    is_told(back, want)
+    is_told(back, want[2:])
     is_fenced(back, offer)
     t.links.append((front, back))
     if channel:

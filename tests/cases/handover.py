@@ -151,16 +151,18 @@ def count(fd):
 
 @case()
 def hand_over_wakes(t):
-    """Kick and call of started rings are written once when the back-end has taken all; before that
-    and for other rings never, and err never."""
+    """Kick and call of started and enabled rings are written once when the back-end has taken all;
+    before that and for other rings never, and err never."""
     begin(t)
     front = t.front()
     want = agree(front)
     rings = [set_ring(t, front, n, n != 1) for n in range(3)]
     asks(front, Front.GET_VRING_BASE, wire.state(2), wire.state(2, 9))
+    enable = (Front.SET_VRING_ENABLE, wire.state(0, 1), ())
+    say(front, *enable)
     fds = [row[2][0] for ring in rings for row in ring[4:]]
     back = newcomer(t, front)
-    is_told(back, [*want, *calls(*rings[:2]), *rings[0], *rings[1]])
+    is_told(back, [*want, *calls(*rings[:2]), *rings[0], *rings[1], enable])
     back.expect(Front.GET_FEATURES, own=True)
     check(not any(count(fd) for fd in fds), "written before the back-end has taken all")
     back.answer(Front.GET_FEATURES, u64(BACK.features), own=True)
@@ -195,6 +197,7 @@ def hand_over_channel(t):
     want = set_up(t, front)
     ours = set_channel(t, front)
     lost, _ = newcomer(t, front, name="B0"), ours.quiet(0.02)
+    is_told(lost, want[:2])
     lost.expect(Front.SET_BACKEND_REQ_FD, fds=1, own=True)
     lost.close()
     back, theirs = take_over(t, front, want, ours)
@@ -218,8 +221,9 @@ def hand_over_channel_early(t):
     want = agree(front)
     ours = set_channel(t, front)
     back = newcomer(t, front)
+    is_told(back, want[:2])
     theirs = channel_of(t, back)
-    is_told(back, want)
+    is_told(back, want[2:])
     theirs.send(Back.SHARED_OBJECT_ADD, bytes(range(16)), wire.NEED_REPLY)
     ours.expect(Back.SHARED_OBJECT_ADD, wire.NEED_REPLY, patience=1.0 * SLOW)
     ours.answer(Back.SHARED_OBJECT_ADD, u64(0))
