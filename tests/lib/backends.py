@@ -17,15 +17,19 @@ def fresh(path):
 
 
 class Qsd(Proc):
-    """qemu-storage-daemon with one vhost-user-blk export."""
+    """qemu-storage-daemon with one vhost-user-blk export. iops: so many requests a second, the
+    others wait in it."""
 
-    def __init__(self, bench, path, image, name="qsd", num_queues=1, program=None, **export):
+    def __init__(self, bench, path, image, name="qsd", num_queues=1, program=None, iops=0,
+                 **export):
         fresh(path)
         more = "".join(f",{k.replace('_', '-')}={v}" for k, v in export.items())
         super().__init__(bench.folder, name, [
             *(program or [places.QSD]),
             "--blockdev", f"driver=file,node-name=f0,filename={image},locking=off",
-            "--blockdev", "driver=raw,node-name=d0,file=f0",
+            "--object", f"throttle-group,id=t0,x-iops-total={iops}",
+            "--blockdev", "driver=throttle,throttle-group=t0,node-name=t0,file=f0",
+            "--blockdev", "driver=raw,node-name=d0,file=t0",
             "--export", "type=vhost-user-blk,id=e0,node-name=d0,writable=on,"
                         f"num-queues={num_queues},addr.type=unix,addr.path={path}{more}"])
         bench.add(self)

@@ -341,6 +341,15 @@ def each_of_replay(bench):
 
 # Replaced while it runs.
 
+def run_for_a_while(disk, other, last):
+    """A successor whose rings have run when it refuses the last message."""
+    equal(disk.switch(disk.back)[0], 0, "exit status of a switch back")
+    back_end = disk.standin(other, refuse_at=last, slow=5)
+    check(disk.switch(other)[0], "a switch succeeds with a back-end that refuses")
+    back_end.kill()
+    disk.standin(other)
+
+
 @test("restart-blk-switch", seconds=120, needs=NEEDS)
 def switch(bench):
     """Successors that refuse at each message: the old back-end carries on. Then 20 switches."""
@@ -355,17 +364,18 @@ def switch(bench):
         storm.goes_on()
         if not status:
             break
+        back_end.kill()
         check(said.strip(), f"no word about a switch that fails at message {n}")
         equal(disk.life(), "running", f"life after a switch that fails at message {n}")
-        back_end.kill()
     print(f"# {n - 1} messages", flush=True)
     check(10 < n < MESSAGES - 1, f"{n - 1} messages until a switch succeeds")
+    run_for_a_while(disk, other, n - 1)
     for n in range(KILLS):
-        status, said = disk.switch(other if n % 2 else disk.back)
+        status, said = disk.switch(disk.back if n % 2 else other)
         equal(status, 0, f"exit status of switch {n}, which says {said!r}")
         time.sleep(random.uniform(0, 0.2))
     print(f"# {said.strip()}", flush=True)
-    equal(disk.restarts()["switched"], KILLS + 1, "switches")
+    equal(disk.restarts()["switched"], KILLS + 2, "switches")
     storm.finish()
     check(first.alive(), "the first back-end is not there any more")
     equal(guest.quit(), 0, "QEMU's exit status")
@@ -377,8 +387,8 @@ def switch_qsd(bench):
     """Switches between two qemu-storage-daemons: asked to stop, they need no in-flight region."""
     disk = Disk(bench)
     other = bench.path("other.sock")
-    disk.qsd()
-    disk.qsd(other)
+    disk.qsd(iops=500)
+    disk.qsd(other, iops=500)
     guest = boot(bench, disk)
     storm = Storm(guest)
     for n in range(KILLS):
@@ -444,10 +454,8 @@ def standby(bench):
 
 # Successors that do not fit.
 
-@test("restart-blk-unfit", seconds=90, needs=NEEDS)
-def unfit(bench):
-    """Fewer queues, read-only, another block size: each is turned away by name, and the guest kept."""
-    disk = Disk(bench, profile=PINNED)
+def turn_away(bench, profile):
+    disk = Disk(bench, profile=profile)
     disk.standin()
     guest = boot(bench, disk, queues=2)
     storm = Storm(guest)
@@ -455,7 +463,7 @@ def unfit(bench):
     disk.standins[-1].kill()
     for n, (name, options) in enumerate([
             ("queues", {"queues": 1}), (r"\bro\b", {"read_only": True}),
-            ("blk_size", {"block_size": 4096})], 1):
+            ("blk_size", {"block_size": 4096}), ("flush", {"withhold": 1 << 9})], 1):
         back_end = disk.standin(**options)
         disk.shim.wait_log(rf"(?=.*{name}).*\[INCOMPATIBLE\]")
         disk.wait_event("BACK_INCOMPATIBLE", n)
@@ -466,6 +474,18 @@ def unfit(bench):
     storm.finish()
     equal(guest.quit(), 0, "QEMU's exit status")
     disk.end_well("INCOMPATIBLE")
+
+
+@test("restart-blk-unfit", seconds=90, needs=NEEDS)
+def unfit(bench):
+    """Fewer queues, read-only, another block size, no flush: turned away by name, the guest kept."""
+    turn_away(bench, PINNED)
+
+
+@test("restart-blk-unfit-host", seconds=90, needs=NEEDS)
+def unfit_host(bench):
+    """The same when nothing is pinned but by what the front-end has seen."""
+    turn_away(bench, HOST)
 
 
 @test("restart-blk-while-migrating", seconds=120, needs=NEEDS)

@@ -14,6 +14,7 @@
  *   --mem-slots           offers CONFIGURE_MEM_SLOTS
  *   --delay MS            a request is completed after 0 to MS milliseconds, so in no order (4)
  *   --seed N              of these delays
+ *   --slow MS             serves its rings so long before it looks at the next message
  *   --die-after N         ends at the Nth message of a connection, before it does anything about it
  *   --die-after-answer N  ends when it has dealt with the Nth message
  *   --refuse-at N         closes the connection at the Nth message
@@ -59,7 +60,8 @@
 
 static struct {
     const char *socket, *image, *mute_at;
-    uint64_t queues, block_size, withhold, delay, seed, die_after, die_after_answer, refuse_at;
+    uint64_t queues, block_size, withhold, delay, seed, slow, die_after, die_after_answer,
+        refuse_at;
     uint64_t packed, read_only, no_inflight, mem_slots, when_told;
 } option = { .queues = 1, .block_size = 512, .delay = 4, .seed = 1 };
 
@@ -80,6 +82,7 @@ static const struct {
     { "mem-slots", .flag = &option.mem_slots },
     { "delay", .number = &option.delay },
     { "seed", .number = &option.seed },
+    { "slow", .number = &option.slow },
     { "die-after", .number = &option.die_after },
     { "die-after-answer", .number = &option.die_after_answer },
     { "refuse-at", .number = &option.refuse_at },
@@ -94,6 +97,7 @@ static struct {
     uint64_t features_offered, protocol_offered, n_sectors;
     struct virtio_blk_config config;
     unsigned mute_at, n_messages;
+    uint64_t listens_at;         /* us */
     uint64_t features, protocol; /* acknowledged */
     struct queue queue[MAX_QUEUES];
 } dev;
@@ -465,9 +469,10 @@ static void serve(void)
 {
     struct pollfd p[1 + MAX_QUEUES];
 
-    p[0] = (struct pollfd){ dev.front, POLLIN, 0 };
+    dev.listens_at = 0;
     for (;;) {
-        uint64_t now = now_us(), next = UINT64_MAX;
+        uint64_t now = now_us(), next = dev.listens_at > now ? dev.listens_at : UINT64_MAX;
+        p[0] = (struct pollfd){ next == UINT64_MAX ? dev.front : -1, POLLIN, 0 };
         for (uint32_t i = 0; i < option.queues; i++) {
             struct queue *q = &dev.queue[i];
             bool runs = q->started && (q->enabled || !(dev.features & F_PROTOCOL));
@@ -475,7 +480,8 @@ static void serve(void)
             next = due < next ? due : next;
             p[1 + i] = (struct pollfd){ runs ? q->kick : -1, POLLIN, 0 };
         }
-        struct timespec t = { 0, next == UINT64_MAX ? 0 : (next - now) * 1000 };
+        uint64_t wait = next == UINT64_MAX ? 0 : next - now;
+        struct timespec t = { wait / 1000000, wait % 1000000 * 1000 };
         if (ppoll(p, 1 + option.queues, next == UINT64_MAX ? NULL : &t, NULL) < 0) {
             continue; /* told */
         }
@@ -486,6 +492,9 @@ static void serve(void)
         }
         if (p[0].revents && !serve_message()) {
             return;
+        }
+        if (p[0].revents) {
+            dev.listens_at = now_us() + option.slow * 1000;
         }
     }
 }
