@@ -4,10 +4,11 @@ import glob
 import hashlib
 import os
 import signal
+import time
 
 import places
 from backends import fresh
-from guestimage import cache_lock, run
+from guestimage import DAY, cache_lock, run
 from proc import Proc
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "standin")
@@ -23,6 +24,9 @@ def _program():
     program = f"{places.CACHE}/standin-blk-{digest.hexdigest()[:16]}"
     with cache_lock("standin"):
         if not os.path.exists(program):
+            for old in glob.glob(f"{places.CACHE}/standin-blk-*"):
+                if os.path.getmtime(old) < time.time() - DAY:   # another tree may be using it
+                    os.unlink(old)
             run("gcc", *FLAGS, "-o", f"{program}.new", *glob.glob(f"{FOLDER}/*.c"))
             os.rename(f"{program}.new", program)
     return program

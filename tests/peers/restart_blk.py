@@ -183,7 +183,7 @@ def rings(bench):
     check("rings" in disk.shim.log(), "the log does not name the verdict")
     back_end = disk.qsd()
     disk.wait_life("running")
-    equal(guest.values("guesttool pat /dev/vda r 5 8")["wrong"], 0, "blocks wrong after an idle kill")
+    equal(guest.values("guesttool pat /dev/vda r 5 8")["wrong"], 0, "blocks wrong after a kill")
     equal((disk.restarts()["held"], disk.restarts()["taken_over"]), (1, 1), "restarts")
     equal(disk.qmp.count("FRONT_CONNECTED"), 1, "front-end's connections after an idle kill")
 
@@ -292,7 +292,7 @@ def die_while_driver_starts(disk, guest, option):
 
 @test("restart-blk-each-message-of-a-driver", seconds=150, needs=NEEDS)
 def each_of_driver(bench):
-    """Killed before and after each message of a driver's end and start: the disk works each time."""
+    """Killed before and after each message of a driver's end and start: the disk works."""
     disk = Disk(bench, profile=PINNED)
     disk.standin()
     guest = boot(bench, disk)
@@ -384,7 +384,8 @@ def switch(bench):
 
 @test("restart-blk-switch-qsd", seconds=90, needs=[places.QEMU, places.QSD])
 def switch_qsd(bench):
-    """Switches between two qemu-storage-daemons: asked to stop, they need no in-flight region."""
+    """Switches between two qemu-storage-daemons that have more to do than they can: they say where
+    a ring stands before they have completed what they took from it."""
     disk = Disk(bench)
     other = bench.path("other.sock")
     disk.qsd(iops=500)
@@ -478,7 +479,7 @@ def turn_away(bench, profile):
 
 @test("restart-blk-unfit", seconds=90, needs=NEEDS)
 def unfit(bench):
-    """Fewer queues, read-only, another block size, no flush: turned away by name, the guest kept."""
+    """Fewer queues, read-only, another block size, no flush: named, and the guest kept."""
     turn_away(bench, PINNED)
 
 
@@ -490,8 +491,8 @@ def unfit_host(bench):
 
 @test("restart-blk-while-migrating", seconds=120, needs=NEEDS)
 def migrating(bench):
-    """Killed five times while a migration copies memory: what it logged as dirty is not forgotten."""
-    first, image = Disk(bench, name="first"), None
+    """Killed five times while a migration copies memory: no page that it wrote is forgotten."""
+    first = Disk(bench, name="first")
     second = Disk(bench, name="second", image=first.image)
     back_end = first.standin()
     second.standin()

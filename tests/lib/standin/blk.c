@@ -21,8 +21,8 @@
  *   --when-told           these three count from SIGUSR1 on
  *   --mute-at REQUEST     never answers this request (its name without VHOST_USER_)
  *
- * Half of the requests touch the image as soon as they are taken and the others just before they are
- * completed, so that a kill leaves requests in both states.
+ * Half of the requests touch the image as soon as they are taken and the others just before they
+ * are completed, so that a kill leaves requests in both states.
  *
  * Everything that a correct front-end never does is printed as a line with WRONG. */
 #include "memory.h"
@@ -56,7 +56,6 @@
 #define P_CONFIG BIT(9)
 #define P_INFLIGHT BIT(12)
 #define P_MEM_SLOTS BIT(15)
-#define NO_FD BIT(8)
 
 static struct {
     const char *socket, *image, *mute_at;
@@ -102,8 +101,7 @@ static struct {
     struct queue queue[MAX_QUEUES];
 } dev;
 
-static volatile sig_atomic_t
-    told; /* 1: by a signal that the next message takes note of, 2: noted */
+static volatile sig_atomic_t told; /* 1: by the signal, 2: the count has begun */
 
 /* The disk */
 

@@ -420,11 +420,12 @@ bool queue_start(struct queue *q)
         q->used->flags = 0; /* whatever a predecessor wanted of the driver */
         q->avail_idx = base = q->used->idx;
     }
+    if (q->base != base) {
+        WRONG("base of ring %u is %#x, the used index says %#x", i, q->base, base);
+    }
     /* Without books about what was in flight, the base is all there is to know. */
     if (!rings.track && !q->packed) {
         q->avail_idx = q->base;
-    } else if (q->base != base) {
-        WRONG("base of ring %u is %#x, the used index says %#x", i, q->base, base);
     }
     int n = resubmit(q);
     say("ring %u starts at %#x, %d in flight", i, base, n);
