@@ -5,6 +5,7 @@
  *
  *   doc_tables requests|request-payloads|channel|channel-payloads
  *   doc_tables policy|protocol-features|endings|events
+ *   doc_tables restarts|restart-reasons
  *   doc_tables message-filters|field-filters
  *   doc_tables features|config DEVICE
  *
@@ -18,6 +19,7 @@
 #include "endings.h"
 #include "feature.h"
 #include "message.h"
+#include "restart.h"
 #include "rewrite.h"
 #include "text.h"
 #include "traceformat.h"
@@ -433,6 +435,48 @@ static void print_events(void)
 #undef EVENT
 }
 
+/* "split, in-flight region" */
+static const char *conditions(char *buf, unsigned when)
+{
+    static const char *const names[] = { "split",    "packed",          "region", "no region",
+                                         "in order", "by iommu" };
+    struct text t = text_in(buf, CELL_LEN);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if ((when & 1u << i) != 0) {
+            text_add_item(&t, ", ", "");
+            text_add(&t, "%s", names[i]);
+        }
+    }
+    return buf;
+}
+
+static void print_restarts(void)
+{
+    char when[CELL_LEN];
+    char no[CELL_LEN];
+    ROW("No", "Device", "When", "Verdict", "Goes on at");
+    const struct restart_row *row;
+    for (size_t i = 0; (row = restart_row_at(i)) != NULL; i++) {
+        when[0] = '\0';
+        ROW(number(no, i + 1),
+            row->device < 0                 ? "any"
+            : row->device == DEVICE_UNKNOWN ? "not known"
+                                            : device_name((enum device_type)row->device),
+            conditions(when, row->when), restart_verdict_name(row),
+            restart_source_name(row->source));
+    }
+}
+
+static void print_restart_reasons(void)
+{
+    char no[CELL_LEN];
+    ROW("No", "Because");
+    const struct restart_row *row;
+    for (size_t i = 0; (row = restart_row_at(i)) != NULL; i++) {
+        ROW(number(no, i + 1), row->text);
+    }
+}
+
 /* "any" and "vhost" are groups of features, not devices. */
 static bool device_or_group(const char *name, enum device_type *ret_device)
 {
@@ -467,6 +511,10 @@ static bool print_table(const char *name)
         print_field_filters();
     } else if (strcmp(name, "events") == 0) {
         print_events();
+    } else if (strcmp(name, "restarts") == 0) {
+        print_restarts();
+    } else if (strcmp(name, "restart-reasons") == 0) {
+        print_restart_reasons();
     } else {
         return false;
     }

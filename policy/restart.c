@@ -60,7 +60,7 @@ const char *restart_verdict_name(const struct restart_row *row)
 const char *restart_source_name(enum restart_source source)
 {
     static const char *const names[] = { [SOURCE_USED_INDEX] = "used index",
-                                         [SOURCE_RINGS_SHOW] = "used index, if the rings show it",
+                                         [SOURCE_RINGS_SHOW] = "used index, if shown",
                                          [SOURCE_FROM_REGION] = "in-flight region",
                                          [SOURCE_NOWHERE] = "nowhere" };
     return names[source];

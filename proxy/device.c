@@ -190,7 +190,7 @@ static void forget(struct device *d)
     ev_timer_stop(d->loop, &d->hold);
     ev_timer_stop(d->loop, &d->settle);
     ev_timer_stop(d->loop, &d->linger);
-    d->closing = d->held = d->has_offer = d->said_ready = false;
+    d->closing = d->held = d->has_offer = d->said_ready = d->next_failed = false;
     record_clear(&d->record);
     d->n_lives++;
     trace_context(d);
@@ -267,6 +267,7 @@ static void lose_next(struct device *d, enum ending ending, const char *detail)
              detail[0] != '\0' ? ": " : "", detail);
     successor_close(d);
     d->said_ready = false;
+    d->next_failed = true;
     ev_timer_stop(d->loop, &d->hurry);
     if (d->wire.alone) {
         d->wire.paused = false;
@@ -495,7 +496,7 @@ static void take_over(struct device *d)
     d->life_began = now;
     relay_open(&d->wire, &w, &d->record);
     relay_found_responder_take(&d->wire, fd);
-    if (channel_fd >= 0 || switched) {
+    if (channel_fd >= 0) {
         channel_attach_take(d, channel_fd);
     }
     device_nudge(d);
@@ -633,7 +634,12 @@ static void seek_successor(struct device *d)
         struct place *place = &d->places[n];
         bool taken = device_is_live(d) && n == d->live_place;
         if (place->used && !taken && place->endpoint.kind == ENDPOINT_CONNECT) {
-            seeker_start(&place->seeker);
+            bool waits = d->wire.open || d->next_failed || !front_is_open(d);
+            if (ev_is_active(&d->pause) && waits) {
+                seeker_start_in(&place->seeker, ev_timer_remaining(d->loop, &d->pause));
+            } else {
+                seeker_start(&place->seeker);
+            }
         }
     }
 }
@@ -645,10 +651,7 @@ static void look_for_peers(struct device *d)
     bool early = front_is_sought || d->options.expects;
     bool live = device_is_live(d);
     bool standby = live && d->options.has_standby && !ev_is_active(&d->settle);
-    bool now = d->wire.alone || standby     ? may
-               : live && !switch_is_on(d)   ? false
-               : front_is_open(d)           ? may || !d->wire.open
-                                            : early && may;
+    bool now = d->wire.alone || standby || front_is_open(d) ? !live || standby : early && may;
     if (!successor_is_open(d) && (now || switch_is_on(d))) {
         seek_successor(d);
     }
@@ -1011,7 +1014,7 @@ static void init(struct device *d, struct ev_loop *loop, const struct device_opt
     d->options = *options;
     d->loop = loop;
     d->finished = finished;
-    d->next_front = d->next_back = -1;
+    d->next_front = d->next_back = d->switching.channel_fd = -1;
     d->event = NULL;
     d->event_owner = NULL;
     d->pause_s = 0;

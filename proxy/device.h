@@ -101,6 +101,7 @@ struct device {
     size_t next_back_place;
     bool closing;
     bool held;            /* the back-end is lost, the front-end is served alone */
+    bool next_failed;     /* in this life */
     bool said_ready;      /* STANDBY_READY, of this successor */
     double held_since;
     unsigned long blackouts[SWITCH_N_BUCKETS];

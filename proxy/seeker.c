@@ -92,13 +92,36 @@ static void seek(struct seeker *s)
     retry_later(s);
 }
 
+/* The socket itself is among what was made. */
+static bool names_socket(const struct seeker *s, const char *buf, size_t len)
+{
+    const char *slash = strrchr(s->endpoint.path, '/');
+    const char *name = slash != NULL ? slash + 1 : s->endpoint.path;
+    for (size_t at = 0; at < len;) {
+        const struct inotify_event *event = (const void *)(buf + at);
+        if ((event->mask & (IN_CREATE | IN_MOVED_TO)) != 0 && event->len > 0 &&
+            strcmp(event->name, name) == 0) {
+            return true;
+        }
+        at += sizeof(*event) + event->len;
+    }
+    return false;
+}
+
 static void on_changed(struct ev_loop *loop, ev_io *w, int events)
 {
     struct seeker *s = w->data;
     char buf[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+    ssize_t n;
+    bool ours = false;
     (void)events;
-    while (read(s->inotify_fd, buf, sizeof(buf)) > 0) {
+    while ((n = read(s->inotify_fd, buf, sizeof(buf))) > 0) {
+        ours = ours || names_socket(s, buf, (size_t)n);
     }
+    if (s->reluctant && !ours) {
+        return;
+    }
+    s->reluctant = false;
     /* Something came or went; which, the next try tells. */
     s->since = monotonic_s();
     s->delay = DELAY_FIRST_S;
@@ -108,9 +131,11 @@ static void on_changed(struct ev_loop *loop, ev_io *w, int events)
 
 static void on_again(struct ev_loop *loop, ev_timer *w, int events)
 {
+    struct seeker *s = w->data;
     (void)loop;
     (void)events;
-    seek(w->data);
+    s->reluctant = false;
+    seek(s);
 }
 
 void seeker_init(struct seeker *s, struct ev_loop *loop, const struct endpoint *e,
@@ -130,15 +155,30 @@ void seeker_init(struct seeker *s, struct ev_loop *loop, const struct endpoint *
     s->again.data = s;
 }
 
+static void begin(struct seeker *s)
+{
+    s->active = true;
+    s->since = monotonic_s();
+    s->delay = DELAY_FIRST_S;
+    s->said = 0;
+}
+
+static void begin_watch(struct seeker *s)
+{
+    s->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (s->inotify_fd >= 0) {
+        ev_io_set(&s->changed, s->inotify_fd, EV_READ);
+        ev_io_start(s->loop, &s->changed);
+        watch_folder(s);
+    }
+}
+
 void seeker_start(struct seeker *s)
 {
     if (s->active) {
         return;
     }
-    s->active = true;
-    s->since = monotonic_s();
-    s->delay = DELAY_FIRST_S;
-    s->said = 0;
+    begin(s);
     /* Mostly it is there. If not: watch first, then look again, for it may come in between. */
     int fd = try_connect(&s->endpoint);
     if (fd >= 0) {
@@ -146,13 +186,20 @@ void seeker_start(struct seeker *s)
         s->found(s, fd);
         return;
     }
-    s->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    if (s->inotify_fd >= 0) {
-        ev_io_set(&s->changed, s->inotify_fd, EV_READ);
-        ev_io_start(s->loop, &s->changed);
-        watch_folder(s);
-    }
+    begin_watch(s);
     seek(s);
+}
+
+void seeker_start_in(struct seeker *s, double seconds)
+{
+    if (s->active) {
+        return;
+    }
+    begin(s);
+    begin_watch(s);
+    s->reluctant = true;
+    ev_timer_set(&s->again, seconds, 0);
+    ev_timer_start(s->loop, &s->again);
 }
 
 void seeker_stop(struct seeker *s)
@@ -161,5 +208,5 @@ void seeker_stop(struct seeker *s)
     ev_timer_stop(s->loop, &s->again);
     s->inotify_fd = close_keep_errno(s->inotify_fd);
     s->watch = -1;
-    s->active = false;
+    s->active = s->reluctant = false;
 }

@@ -17,6 +17,7 @@ struct seeker {
     struct endpoint endpoint;
     struct ev_loop *loop;
     bool active;
+    bool reluctant; /* until the pause is over, only a new file is a reason to try */
     int inotify_fd;
     int watch;
     ev_io changed;
@@ -33,4 +34,6 @@ void seeker_init(struct seeker *s, struct ev_loop *loop, const struct endpoint *
                  const char *device, const char *side, seeker_found_fn *found, void *owner);
 /* Tries at once, and goes on until found or stopped. `found` may be called inside. */
 void seeker_start(struct seeker *s);
+/* The same, but does not try before so many seconds have passed, unless the socket is made anew. */
+void seeker_start_in(struct seeker *s, double seconds);
 void seeker_stop(struct seeker *s);

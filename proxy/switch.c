@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "carry.h"
-#include "device.h"
+#include "hold.h"
 
 const uint32_t switch_bucket_us[SWITCH_N_BUCKETS] = { 100,  200,   500,   1000,   2000,
                                                       5000, 10000, 50000, 100000, 0 };
@@ -26,6 +26,7 @@ static void finish(struct device *d, const char *error)
     switch_done_fn *done = s->done;
     s->stage = SWITCH_NONE;
     s->done = NULL;
+    s->channel_fd = close_keep_errno(s->channel_fd);
     if (error != NULL) {
         log_warn(d->options.name, NULL, "switch failed: %s", error);
         device_tell(d, EVENT_SWITCH_FAILED, NULL, N_ENDINGS, error);
@@ -52,6 +53,7 @@ int switch_begin(struct device *d, const struct endpoint *e, switch_done_fn *don
     s->owner = owner;
     s->why[0] = '\0';
     s->n_pending = s->at = 0;
+    s->channel_fd = -1;
     memset(d->stopped_at, 0, d->n_stopped_at * sizeof(d->stopped_at[0]));
     d->n_stopped_at = 0;
     s->stage = SWITCH_PREPARING;
@@ -145,6 +147,19 @@ static void ask_region(struct device *d)
     }
 }
 
+/* Some back-ends ask on their channel while they are started, and read on only when they have their
+ * answer: from here on the channel is the new one's. What the old one had announced belongs to rings
+ * that stand still. */
+static void tell_rings(struct device *d)
+{
+    d->switching.stage = SWITCH_STARTING;
+    d->switching.channel_fd = side_steal(&d->channel.requester);
+    answers_swallow(&d->channel.answers);
+    hold_withdraw(d);
+    channel_attach_take(d, steal_fd(&d->next.channel_fd));
+    successor_tell(d, FINISHING);
+}
+
 void switch_region_answered(struct device *d, const struct msg *answer)
 {
     int result = replay_copy(answer, FRONT_SET_INFLIGHT_FD, &d->next.inflight);
@@ -152,8 +167,7 @@ void switch_region_answered(struct device *d, const struct msg *answer)
         device_end(d, &d->next.wire.responder, ending_of_frame(result), strerror(-result));
         return;
     }
-    d->switching.stage = SWITCH_STARTING;
-    successor_tell(d, FINISHING);
+    tell_rings(d);
 }
 
 static void start_rings(struct device *d)
@@ -163,8 +177,7 @@ static void start_rings(struct device *d)
         d->switching.stage = SWITCH_REGION;
         ask_region(d);
     } else {
-        d->switching.stage = SWITCH_STARTING;
-        successor_tell(d, FINISHING);
+        tell_rings(d);
     }
 }
 
@@ -219,6 +232,10 @@ void switch_advance(struct device *d)
         if (stopped && s->why[0] == '\0') {
             start_rings(d);
         } else if (stopped) {
+            if (s->channel_fd >= 0) {
+                answers_swallow(&d->channel.answers);
+                channel_attach_take(d, steal_fd(&s->channel_fd));
+            }
             s->stage = SWITCH_BACK;
             s->fence = false;
             s->replay = (struct replay){ .part = REPLAY_RINGS };
