@@ -10,22 +10,26 @@ import places
 from proc import Proc
 
 
-def _fresh(path):
+def fresh(path):
     """A stale file must not pass for the socket that the new process makes."""
     if os.path.exists(path):
         os.unlink(path)
 
 
 class Qsd(Proc):
-    """qemu-storage-daemon with one vhost-user-blk export."""
+    """qemu-storage-daemon with one vhost-user-blk export. iops: so many requests a second, the
+    others wait in it."""
 
-    def __init__(self, bench, path, image, name="qsd", num_queues=1, program=None, **export):
-        _fresh(path)
+    def __init__(self, bench, path, image, name="qsd", num_queues=1, program=None, iops=0,
+                 **export):
+        fresh(path)
         more = "".join(f",{k.replace('_', '-')}={v}" for k, v in export.items())
         super().__init__(bench.folder, name, [
             *(program or [places.QSD]),
             "--blockdev", f"driver=file,node-name=f0,filename={image},locking=off",
-            "--blockdev", "driver=raw,node-name=d0,file=f0",
+            "--object", f"throttle-group,id=t0,x-iops-total={iops}",
+            "--blockdev", "driver=throttle,throttle-group=t0,node-name=t0,file=f0",
+            "--blockdev", "driver=raw,node-name=d0,file=t0",
             "--export", "type=vhost-user-blk,id=e0,node-name=d0,writable=on,"
                         f"num-queues={num_queues},addr.type=unix,addr.path={path}{more}"])
         bench.add(self)
@@ -36,7 +40,7 @@ class Virtiofsd(Proc):
     """The C virtiofsd of QEMU's packages. It serves one front-end and ends with it."""
 
     def __init__(self, bench, path, shared, name="virtiofsd"):
-        _fresh(path)
+        fresh(path)
         os.makedirs(shared, exist_ok=True)
         super().__init__(bench.folder, name, [
             places.VIRTIOFSD, f"--socket-path={path}", "-o", f"source={shared}",
@@ -49,7 +53,7 @@ class RustVirtiofsd(Proc):
     """The Rust virtiofsd of Debian 13."""
 
     def __init__(self, bench, path, shared, program, name="virtiofsd"):
-        _fresh(path)
+        fresh(path)
         os.makedirs(shared, exist_ok=True)
         super().__init__(bench.folder, name, [
             *program, "--socket-path", path, "--shared-dir", shared, "--cache", "auto",
