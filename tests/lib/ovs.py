@@ -33,12 +33,20 @@ class Ovs:
                    "other_config:dpdk-init=true",
                    f"other_config:dpdk-extra={self._dpdk_options()}",
                    "other_config:pmd-cpu-mask=0x1", "other_config:dpdk-lcore-mask=0x2")
+        self.bench, self.starts = bench, 0
+        self.start()
+        # Its own address: one that changed with each start would leave the guest with the old one.
+        self.vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev",
+                   "other-config:hwaddr=52:54:00:00:00:02")
+
+    def start(self):
+        """The switch itself; its bridges and ports are those of the database."""
+        self.starts += 1
         # unshare becomes the switch: same process id.
-        self.switch = bench.add(Proc(bench.folder, "vswitchd", [
+        self.switch = self.bench.add(Proc(self.bench.folder, f"vswitchd{self.starts}", [
             "unshare", "--net", places.OVS_VSWITCHD, self.database,
             f"--unixctl={self.folder}/switch.ctl"], env=self.env))
         self.switch.wait_log("DPDK Enabled - initialized", 60)
-        self.vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev")
 
     @staticmethod
     def _dpdk_options():
@@ -73,3 +81,9 @@ class Ovs:
 
     def link_is_up(self, name="vhu0"):
         return self.vsctl("get", "Interface", name, "link_state") == "up"
+
+    def has_address_port(self):
+        """After a start the bridge's internal port takes a moment to be made."""
+        p = subprocess.run(["nsenter", f"--net=/proc/{self.switch.pid}/ns/net", "ip", "link", "show",
+                            "br0"], capture_output=True, timeout=10)
+        return p.returncode == 0
