@@ -47,6 +47,9 @@ class Ovs:
             "unshare", "--net", places.OVS_VSWITCHD, self.database,
             f"--unixctl={self.folder}/switch.ctl"], env=self.env))
         self.switch.wait_log("DPDK Enabled - initialized", 60)
+        # Waits for the switch to have done what is in the database: until then it takes the
+        # bridge's port down once more.
+        self.vsctl("set", "Open_vSwitch", ".", f"external-ids:starts={self.starts}")
 
     @staticmethod
     def _dpdk_options():
@@ -81,9 +84,3 @@ class Ovs:
 
     def link_is_up(self, name="vhu0"):
         return self.vsctl("get", "Interface", name, "link_state") == "up"
-
-    def has_address_port(self):
-        """After a start the bridge's internal port takes a moment to be made."""
-        p = subprocess.run(["nsenter", f"--net=/proc/{self.switch.pid}/ns/net", "ip", "link", "show",
-                            "br0"], capture_output=True, timeout=10)
-        return p.returncode == 0

@@ -103,8 +103,8 @@ def many_times(bench):
     unnoticed = Unnoticed(guest)
     taken, away = [], []
     for n in range(1, TIMES + 1):
-        testpmd.kill()
         killed = time.monotonic()
+        testpmd.kill()
         monitor.wait("BACK_HELD", n)
         testpmd = back_ends.start()
         taken.append(monitor.wait("BACK_TOOK_OVER", n)[0] - killed)
@@ -132,12 +132,11 @@ def ovs(bench):
     unnoticed = Unnoticed(guest)
     away = []
     for n in range(1, 4):
-        switch.switch.kill()
         killed = time.monotonic()
+        switch.switch.kill()
         monitor.wait("BACK_HELD", n)
         switch.start()
         monitor.wait("BACK_TOOK_OVER", n, 30)
-        wait_for(switch.has_address_port, 20, "port of the switch's own")
         switch.open_address()
         answered(guest, ADDRESS)
         away.append(time.monotonic() - killed)
@@ -198,8 +197,8 @@ def standby(bench):
     equal(monitor.count("BACK_TOOK_OVER"), 0, "takeovers before the first one has ended")
 
     guest.out(f"guesttool ping {ECHO} 10 2000 >/tmp/ping & sleep 0.5")
-    first.kill()
     killed = time.monotonic()
+    first.kill()
     taken = monitor.wait("BACK_TOOK_OVER")[0] - killed
     ping = guest.values("wait; cat /tmp/ping")
     print(f"# standby: took over {taken * 1000:.1f} ms after the first one was gone, longest gap "
@@ -345,7 +344,7 @@ def switch_and_count(bench, front_options=""):
     returned = settled(lambda: front.packets()[0])
     counts = [back.packets() for back in backs]
     for back, (got, _) in zip(backs, counts):
-        check(got > 10000, f"{back.name} has seen {got} packets only")
+        check(got > 1000, f"{back.name} has seen {got} packets only")
     equal(sum(got for got, _ in counts), sent, "packets at the back-ends, of those sent")
     equal(returned, sum(gave for _, gave in counts), "packets at the front-end, of those returned")
     equal(monitor.ask("query-status")["restarts"]["switched"], SWITCHES, "switches counted")

@@ -176,10 +176,16 @@ static bool answer_u64(int fd, struct message *m, uint64_t value)
     return give(fd, m);
 }
 
+static void stop_ring(struct backend *b, bool *runs)
+{
+    *runs = false;
+    b->stopped = b->stopped ? b->stopped : now();
+}
+
 static bool answer_base(struct backend *b, struct message *m)
 {
     struct ring *r = ring_of(b, m->u.state.index);
-    r->started = false;
+    stop_ring(b, &r->started);
     close_fd(&r->kick);
     m->head.flags = FLAG_VERSION | FLAG_REPLY;
     m->u.state.num = r->next;
@@ -215,7 +221,11 @@ static void take_over(struct backend *b, struct message *m)
         ring_of(b, m->u.addr.index)->addr = m->u.addr;
         break;
     case SET_VRING_ENABLE:
-        ring_of(b, m->u.state.index)->enabled = m->u.state.num;
+        r = ring_of(b, m->u.state.index);
+        r->enabled = m->u.state.num;
+        if (!r->enabled) {
+            stop_ring(b, &r->enabled);
+        }
         break;
     case SET_VRING_CALL:
         set_fd(&ring_of(b, m->u.u64 & 0xff)->call, m);
@@ -307,35 +317,44 @@ static bool turn(struct backend *list, size_t n, int ms)
     return true;
 }
 
+/* A real guest never rests: only the messages are looked at. */
+static bool is_quiet(const struct backend *b, int ms)
+{
+    return now() - b->told > ms * INT64_C(1000000);
+}
+
 bool in_service(const struct backend *b)
 {
     int returned = 0;
     for (int i = 0; i < MAX_RINGS; i++) {
         returned += b->rings[i].returned;
     }
-    return returned >= (own_rings > 0 ? own_rings : 1);
+    return returned >= (own_rings > 0 ? own_rings : 1) && is_quiet(b, QUIET_MS);
 }
 
-/* A real guest never rests, so with one only the messages are looked at. */
-static bool is_quiet(const struct backend *b, long ms)
+bool waits_ready(const struct backend *b)
 {
-    return now() - b->told > ms * 1000000;
+    return b->fd >= 0 && b->n_regions > 0 && is_quiet(b, 5 * QUIET_MS);
+}
+
+bool has_stopped(const struct backend *b)
+{
+    bool runs = false;
+    for (int i = 0; i < own_rings; i++) {
+        runs = runs || (b->rings[i].started && b->rings[i].enabled);
+    }
+    return !runs;
 }
 
 void serve_until(struct backend *list, size_t n, const struct backend *b,
                  bool (*done)(const struct backend *b))
 {
     int64_t end = now() + GIVE_UP_MS * INT64_C(1000000);
-    while (!done(b) || !is_quiet(b, QUIET_MS)) {
+    while (!done(b)) {
         turn(list, n, QUIET_MS);
         if (now() > end) {
             errno = ETIMEDOUT;
             die("back into service");
         }
     }
-}
-
-bool waits_ready(const struct backend *b)
-{
-    return b->fd >= 0 && b->n_regions > 0 && is_quiet(b, 5 * QUIET_MS);
 }

@@ -28,7 +28,8 @@ struct backend {
     struct ring rings[MAX_RINGS];
     uint64_t protocol_features;
     uint64_t status;
-    int64_t accepted, told, used, all_used, own;
+    int64_t accepted, told, used, all_used, own; /* see restart.c */
+    int64_t stopped;                             /* when the first ring was */
 };
 
 /* Of the front-end in the same program; 0: it is another one. */
@@ -42,9 +43,14 @@ void backend_listen(struct backend *b);
 /* As if its process had been killed. */
 void backend_die(struct backend *b);
 
-/* Serves all of them until done(b), and until nothing more has been said to b for a moment. */
+/* Serves all of them until done(b). */
 void serve_until(struct backend *list, size_t n, const struct backend *b,
                  bool (*done)(const struct backend *b));
 
+/* It has returned buffers of every ring, and nothing more has been said to it for a moment. */
 bool in_service(const struct backend *b);
+
+/* A standby that has been told what it may be told. */
 bool waits_ready(const struct backend *b);
+
+bool has_stopped(const struct backend *b);
