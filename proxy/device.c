@@ -571,7 +571,11 @@ static void begin_hurry(struct device *d)
 /* The successor has been checked. False when there is nothing to do with it now. */
 static bool next_is_ready(struct device *d)
 {
+    if (!d->wire.open) {
+        switch_unused(d);
+    }
     if (!front_is_open(d)) {
+        ev_timer_stop(d->loop, &d->hurry);
         return false;
     }
     if (!d->wire.open) {

@@ -50,26 +50,29 @@ class Virtiofsd(Proc):
 
 
 class RustVirtiofsd(Proc):
-    """The Rust virtiofsd of Debian 13."""
+    """The Rust virtiofsd of Debian 13. It removes its socket when it has been connected to, so that
+    one who is waited for may never be seen to listen: wait=False."""
 
-    def __init__(self, bench, path, shared, program, name="virtiofsd"):
+    def __init__(self, bench, path, shared, program, name="virtiofsd", wait=True):
         fresh(path)
         os.makedirs(shared, exist_ok=True)
         super().__init__(bench.folder, name, [
             *program, "--socket-path", path, "--shared-dir", shared, "--cache", "auto",
             "--sandbox", "none", "--log-level", "warn"])
         bench.add(self)
-        self.wait_path(path)
+        if wait:
+            self.wait_path(path)
 
 
 class Testpmd(Proc):
     """dpdk-testpmd, interactive on a pipe, with one port and ordinary pages.
 
     device: what follows --vdev, as net_vhost0,iface=PATH or net_virtio_user0,path=PATH.
+    more: further options of testpmd itself.
     """
 
     def __init__(self, bench, name, device, queues=1, forward="icmpecho", start=True, mib=256,
-                 program=None):
+                 program=None, more=()):
         # --in-memory does not go with --no-huge; the prefix keeps runs apart instead. Without
         # stdbuf its answers would stay in a buffer, as it writes to a file here.
         prefix = f"vushim{os.getpid()}{name}"
@@ -79,7 +82,7 @@ class Testpmd(Proc):
             "--file-prefix", prefix,
             "--vdev", device, "--", "-i", *(["--auto-start"] if start else []),
             f"--forward-mode={forward}", "--total-num-mbufs=2048", "--no-mlockall",
-            f"--rxq={queues}", f"--txq={queues}"],
+            f"--rxq={queues}", f"--txq={queues}", *more],
             stdin=True, nice=places.NICE + 5, env={"TERM": "dumb"})
         bench.add(self)
 
