@@ -306,7 +306,8 @@ static void what_is_kept_is_kept_as_it_came(void **state)
             assert_true(m.head.size == 0 ||
                         memcmp(r.last[row->id].body, m.body, m.head.size) == 0);
         }
-        assert_false(r.incomplete);
+        /* the sample's bytes may lie behind the largest configuration space */
+        assert_true(is_config || !r.incomplete);
         msg_clear(&m);
     }
 }
