@@ -46,8 +46,8 @@ static bool is_single(const struct device *d)
 
 static bool can_find_successor(const struct device *d)
 {
-    return d->options.has_standby || d->options.back.kind != ENDPOINT_FD ||
-           switch_is_on(d) || successor_is_open(d);
+    return d->options.has_standby || d->options.back.kind != ENDPOINT_FD || switch_is_on(d) ||
+           successor_is_open(d);
 }
 
 /* ---- traces ---- */
@@ -258,12 +258,33 @@ static void on_linger_over(struct ev_loop *loop, ev_timer *w, int events)
     next_life(w->data);
 }
 
+/* A region that only the new back-end could lay out. */
+static void keep_region_of_next(struct device *d)
+{
+    const struct msg *m = &d->next.inflight;
+    if (m->head.request != 0 && m->fds.n > 0) {
+        const struct message_row *row = message_row(SPACE_FRONT, FRONT_SET_INFLIGHT_FD);
+        record_request(&d->record, row, m);
+        if (kept_request(&d->kept, &d->record, row, m) < 0) {
+            d->record.incomplete = true;
+        }
+    }
+}
+
 /* A back-end that leaves, or does not fit, before it has taken over: the front-end does not notice,
  * and the next one may do better. Of a switch the old one goes on. */
 static void lose_next(struct device *d, enum ending ending, const char *detail)
 {
     char why[DETAIL_LEN + 128];
+    char look[DETAIL_LEN] = "";
     bool was_ready = d->said_ready;
+    enum replay_ran ran = d->next.state >= FINISHING ? replay_ran(&d->next.replay) : RAN_NOT;
+    /* Before the first back-end of a life nothing that it did can be seen in the guest's rings. */
+    ran = d->held || device_is_live(d) ? ran : RAN_NOT;
+    if (ran != RAN_NOT && hold_rings_moved(d)) {
+        keep_region_of_next(d);
+    }
+    bool known = hold_look_again(d, ran, look, sizeof(look));
     snprintf(why, sizeof(why), "the new back-end %s%s%s", ending_rows[ending].text,
              detail[0] != '\0' ? ": " : "", detail);
     successor_close(d);
@@ -284,6 +305,9 @@ static void lose_next(struct device *d, enum ending ending, const char *detail)
     lengthen_pause(d);
     go_on_waiting(d);
     relay_update(&d->wire);
+    if (!known && d->options.on_loss != LOSS_HOLD) {
+        device_end(d, &d->wire.requester, ENDING_NOT_SOUND, look);
+    }
     device_settle(d);
 }
 
@@ -467,19 +491,6 @@ static void announce_config(struct device *d)
     msg_clear(&m);
 }
 
-/* A region that only the new back-end could lay out. */
-static void keep_region_of_next(struct device *d)
-{
-    const struct msg *m = &d->next.inflight;
-    if (m->head.request != 0 && m->fds.n > 0) {
-        const struct message_row *row = message_row(SPACE_FRONT, FRONT_SET_INFLIGHT_FD);
-        record_request(&d->record, row, m);
-        if (kept_request(&d->kept, &d->record, row, m) < 0) {
-            d->record.incomplete = true;
-        }
-    }
-}
-
 /* The successor has been told everything and has shown that it has taken it. */
 static void take_over(struct device *d)
 {
@@ -490,8 +501,8 @@ static void take_over(struct device *d)
     double share = now - d->next.told_since;
     double gap = d->held ? now - d->held_since : 0;
     char text[128];
-    struct offer offer = d->has_offer ? carry_narrowed(&d->offer, &d->next.greeting.offer)
-                                      : d->next.greeting.offer;
+    struct offer offer =
+        d->has_offer ? carry_narrowed(&d->offer, &d->next.greeting.offer) : d->next.greeting.offer;
     int channel_fd = steal_fd(&d->next.channel_fd);
     keep_region_of_next(d);
     take_place(d);
@@ -601,11 +612,14 @@ static bool next_is_prepared(struct device *d)
             return false;
         }
         begin_hurry(d);
+        hold_note_used(d);
         tell_next(d, FINISHING);
         return true;
     }
     if (switch_is_on(d)) {
-        begin_hurry(d);
+        if (!switch_has_stopped(d)) {
+            begin_hurry(d);
+        }
         switch_prepared(d);
         return false;
     }
@@ -722,6 +736,11 @@ static void settle_in(struct device *d, double seconds)
 void device_settle(struct device *d)
 {
     settle_in(d, 0);
+}
+
+void device_settle_soon(struct device *d)
+{
+    settle_in(d, 0.001);
 }
 
 static void on_hurry_over(struct ev_loop *loop, ev_timer *w, int events)
