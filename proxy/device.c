@@ -272,11 +272,12 @@ static void keep_region_of_next(struct device *d)
 }
 
 /* A back-end that leaves, or does not fit, before it has taken over: the front-end does not notice,
- * and the next one may do better. Of a switch the old one goes on. */
-static void lose_next(struct device *d, enum ending ending, const char *detail)
+ * and the next one may do better. Of a switch the old one goes on. False, with the reason in `look`, when
+ * it has used rings of which nobody knows now where they stand. */
+static bool lose_next(struct device *d, enum ending ending, const char *detail,
+                      char look[static DETAIL_LEN])
 {
     char why[DETAIL_LEN + 128];
-    char look[DETAIL_LEN] = "";
     bool was_ready = d->said_ready;
     enum replay_ran ran = d->next.state >= FINISHING ? replay_ran(&d->next.replay) : RAN_NOT;
     /* Before the first back-end of a life nothing that it did can be seen in the guest's rings. */
@@ -284,7 +285,7 @@ static void lose_next(struct device *d, enum ending ending, const char *detail)
     if (ran != RAN_NOT && hold_rings_moved(d)) {
         keep_region_of_next(d);
     }
-    bool known = hold_look_again(d, ran, look, sizeof(look));
+    bool known = hold_look_again(d, ran, look, DETAIL_LEN);
     snprintf(why, sizeof(why), "the new back-end %s%s%s", ending_rows[ending].text,
              detail[0] != '\0' ? ": " : "", detail);
     successor_close(d);
@@ -305,10 +306,8 @@ static void lose_next(struct device *d, enum ending ending, const char *detail)
     lengthen_pause(d);
     go_on_waiting(d);
     relay_update(&d->wire);
-    if (!known && d->options.on_loss != LOSS_HOLD) {
-        device_end(d, &d->wire.requester, ENDING_NOT_SOUND, look);
-    }
     device_settle(d);
+    return known || d->options.on_loss == LOSS_HOLD;
 }
 
 static void on_hold_over(struct ev_loop *loop, ev_timer *w, int events)
@@ -360,18 +359,29 @@ static bool is_of_back(const struct device *d, const struct side *side)
     return side == &d->wire.responder || side == &d->channel.requester;
 }
 
-void device_end(struct device *d, struct side *side, enum ending ending, const char *detail)
+static void say_ending(struct device *d, const struct side *side, enum ending ending,
+                       const char *text)
 {
-    char text[DETAIL_LEN];
-    snprintf(text, sizeof(text), "%s", detail); /* it may be of what is closed now */
     log_ending(d, side, ending, text);
     trace_put_text(d->wire.trace, TRACE_ENDING, wire_of_side(d, side), ending_rows[ending].name,
                    text);
     tell_ending(d, side, ending, text);
+}
+
+void device_end(struct device *d, struct side *side, enum ending ending, const char *detail)
+{
+    char text[DETAIL_LEN];
+    snprintf(text, sizeof(text), "%s", detail); /* it may be of what is closed now */
+    say_ending(d, side, ending, text);
     if (!d->closing && side == &d->next.wire.responder &&
         (d->wire.open || may_try_another(d, ending))) {
-        lose_next(d, ending, text);
-        return;
+        char look[DETAIL_LEN] = "";
+        if (lose_next(d, ending, text, look)) {
+            return;
+        }
+        side = &d->wire.requester;
+        ending = ENDING_NOT_SOUND;
+        say_ending(d, side, ending, look);
     }
     if (!d->closing && ending == ENDING_LEFT) {
         /* The last words of a peer may be on its other socket. */
@@ -509,7 +519,7 @@ static void take_over(struct device *d)
     int fd = successor_steal(d);
     if (fd < 0) {
         close_keep_errno(channel_fd);
-        lose_next(d, ENDING_UNASKED_REPLY, "");
+        device_end(d, &d->next.wire.responder, ENDING_UNASKED_REPLY, "");
         return;
     }
     d->offer = offer;
