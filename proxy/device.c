@@ -551,7 +551,8 @@ static void take_over(struct device *d)
         switch_succeeded(d);
     } else {
         device_tell(d, EVENT_BACK_TOOK_OVER, &d->wire.responder, N_ENDINGS, text);
-        log_info(d->options.name, "back", "has taken over what the front-end had set up: %s", text);
+        log_info(d->options.name, "back",
+                 "has come, and taken over what the front-end had set up: %s", text);
     }
 }
 
