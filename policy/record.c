@@ -277,6 +277,14 @@ static void keep_last(struct record *r, const struct message_row *row, const str
     memcpy(last->body, m->body != NULL ? m->body : (const uint8_t *)"", m->head.size);
 }
 
+void record_last_get(const struct record *r, uint32_t request, void *to, size_t len)
+{
+    const struct record_last *last = &r->last[request];
+    size_t there = last->told ? last->size : 0;
+    memset(to, 0, len);
+    memcpy(to, last->body, there < len ? there : len);
+}
+
 /* Writes to different fields add up; what is read back afterwards is what was written. */
 static void keep_config(struct record *r, const struct msg *m)
 {

@@ -128,6 +128,8 @@ void record_announcement(struct record *r, const struct message_row *row, const 
 
 /* The ring that a request names; SIZE_MAX when it names none. */
 size_t record_ring_of(const struct message_row *row, const struct msg *m);
+/* The payload of the last request of a kind, what it lacks being zero; all zero when there is none. */
+void record_last_get(const struct record *r, uint32_t request, void *to, size_t len);
 /* Which of the ring's requests this is; N_RING_KINDS when it is none. */
 enum record_ring_kind record_ring_kind(uint32_t request);
 bool record_ring_told(const struct record_ring *ring, enum record_ring_kind kind);

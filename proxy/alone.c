@@ -76,9 +76,7 @@ static bool value_of(const struct device *d, const struct msg *request, const st
         *ret_value = a->slots;
         return a->slots_known;
     case KIND_STATUS:
-        if (r->last[FRONT_SET_STATUS].told) {
-            memcpy(ret_value, r->last[FRONT_SET_STATUS].body, sizeof(*ret_value));
-        }
+        record_last_get(r, FRONT_SET_STATUS, ret_value, sizeof(*ret_value));
         return true;
     case KIND_QUEUE_INDEX:
         *ret_value = field_get(request, f);

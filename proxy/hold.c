@@ -11,8 +11,7 @@
 static enum device_type device_of(const struct device *d)
 {
     struct offer heard = carry_heard(&d->record);
-    return d->options.interface.device != DEVICE_UNKNOWN ? d->options.interface.device
-                                                         : offer_guess_device(&heard);
+    return carry_device(&d->options.interface, &heard);
 }
 
 /* It may have moved on from where it was put. */
@@ -52,7 +51,20 @@ bool hold_may_replay(const struct device *d)
     return !r->incomplete && r->postcopy == POSTCOPY_NONE;
 }
 
-/* Where each ring goes on, to the record. False when that of one is not known. */
+/* Where a ring goes on, to the record. False when that is not known: then its base is stale. */
+static bool find_position(struct device *d, size_t ring, const struct restart_row *row, char *why,
+                          size_t why_len)
+{
+    uint32_t base;
+    d->record.rings[ring].base_is_stale = true;
+    if (!position_of_ring(&d->record, &d->kept, ring, row->source, &base, why, why_len)) {
+        return false;
+    }
+    record_set_base(&d->record, ring, base);
+    return true;
+}
+
+/* The same for each ring that runs. */
 static bool find_positions(struct device *d, char *why, size_t why_len)
 {
     struct record *r = &d->record;
@@ -63,15 +75,8 @@ static bool find_positions(struct device *d, char *why, size_t why_len)
         return false;
     }
     for (uint32_t k = 0; k < r->n_rings; k++) {
-        uint32_t base;
-        if (!runs(&r->rings[k])) {
-            continue;
-        }
-        if (position_of_ring(r, &d->kept, k, row->source, &base, why, why_len)) {
-            record_set_base(r, k, base);
-        } else {
-            all = false;
-        }
+        bool known = !runs(&r->rings[k]) || find_position(d, k, row, why, why_len);
+        all = all && known;
     }
     return all;
 }
@@ -114,10 +119,10 @@ bool hold_may_leave_requests(const struct device *d)
 
 bool hold_is_drained(const struct device *d)
 {
-    for (uint32_t k = 0; k < d->record.n_rings; k++) {
+    bool looks = is_out_of_order(d);
+    for (uint32_t k = 0; looks && k < d->record.n_rings; k++) {
         uint16_t used;
-        if (is_out_of_order(d) && used_index(d, k, &used) &&
-            used != (uint16_t)record_ring_base(&d->record.rings[k])) {
+        if (used_index(d, k, &used) && used != (uint16_t)record_ring_base(&d->record.rings[k])) {
             return false;
         }
     }
@@ -138,17 +143,9 @@ bool hold_look_again(struct device *d, enum replay_ran ran, char *why, size_t wh
     bool packed = (restart_facts(r) & FACT_PACKED) != 0;
     bool all = true;
     for (uint32_t k = 0; k < r->n_rings && ran != RAN_NOT; k++) {
-        uint32_t base;
         bool stands = packed ? ran == RAN_PERHAPS : is_unmoved(d, k);
-        if (!runs(&r->rings[k]) || stands) {
-            continue;
-        }
-        r->rings[k].base_is_stale = true;
-        if (position_of_ring(r, &d->kept, k, row->source, &base, why, why_len)) {
-            record_set_base(r, k, base);
-        } else {
-            all = false;
-        }
+        bool known = !runs(&r->rings[k]) || stands || find_position(d, k, row, why, why_len);
+        all = all && known;
     }
     return all;
 }
@@ -179,15 +176,15 @@ static bool owes_lost_position(const struct device *d)
  */
 static bool mark_all_dirty(struct device *d, char *why, size_t why_len)
 {
-    const struct record_last *last = &d->record.last[FRONT_SET_LOG_BASE];
-    struct wire_log log = { .size = 0 };
+    struct wire_log log;
     struct stat st;
     uint8_t ones[4096];
     int fd = kept_last(&d->kept, FRONT_SET_LOG_BASE);
-    if ((d->record.features_acked & BIT(VHOST_LOG_ALL)) == 0 || !last->told) {
+    if ((d->record.features_acked & BIT(VHOST_LOG_ALL)) == 0 ||
+        !d->record.last[FRONT_SET_LOG_BASE].told) {
         return true;
     }
-    memcpy(&log, last->body, last->size < sizeof(log) ? last->size : sizeof(log));
+    record_last_get(&d->record, FRONT_SET_LOG_BASE, &log, sizeof(log));
     bool done = fd >= 0 && fstat(fd, &st) == 0 && log.size > 0 && log.size < INT64_MAX / 2 &&
                 log.offset < INT64_MAX / 2 && (uint64_t)st.st_size >= log.offset + log.size;
     memset(ones, 0xff, sizeof(ones));

@@ -177,11 +177,10 @@ static bool check_rings(const struct look *l, uint16_t used)
  * had written before that. */
 static bool packed_position(const struct look *l, uint32_t *ret_base)
 {
-    const struct record_last *last = &l->r->last[FRONT_SET_INFLIGHT_FD];
-    struct wire_inflight told = { .mmap_size = 0 };
+    struct wire_inflight told;
     uint8_t bytes[REGION_LEN];
     uint16_t used, old_used, flags;
-    memcpy(&told, last->body, last->size < sizeof(told) ? last->size : sizeof(told));
+    record_last_get(l->r, FRONT_SET_INFLIGHT_FD, &told, sizeof(told));
     uint64_t stride = told.num_queues != 0 ? told.mmap_size / told.num_queues : 0;
     if (l->addr.index >= told.num_queues || stride < REGION_USED_AT + REGION_LEN) {
         return fail(l, "is not in the in-flight region");

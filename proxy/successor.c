@@ -126,6 +126,17 @@ static void say(struct device *d, struct msg *m, bool has_answer)
     }
 }
 
+void successor_ask(struct device *d, uint32_t request, const void *body, uint32_t len)
+{
+    struct msg m = MSG_NULL;
+    int err = msg_make(request, 0, body, len, &m);
+    if (err < 0) {
+        end_by_error(d, err);
+    } else {
+        say(d, &m, true);
+    }
+}
+
 /* Nothing of a plain `host` device is changed, so nothing need be asked: until a front-end relies on
  * what was there before. */
 static void greet(struct device *d)
@@ -197,18 +208,12 @@ static int next_to_tell(struct device *d, struct msg *ret_msg)
  * at once; beside a live one they stand still only when the new one has mapped the guest's memory. */
 static void told(struct device *d)
 {
-    struct msg m = MSG_NULL;
     if (d->next.state == TELLING && !device_is_live(d)) {
         d->next.state = PREPARED;
         return;
     }
-    int err = msg_make(FRONT_GET_FEATURES, 0, NULL, 0, &m);
-    if (err < 0) {
-        end_by_error(d, err);
-        return;
-    }
     d->next.state = d->next.state == TELLING ? SETTLING : DONE;
-    say(d, &m, true);
+    successor_ask(d, FRONT_GET_FEATURES, NULL, 0);
 }
 
 static void tell(struct device *d)

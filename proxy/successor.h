@@ -45,6 +45,8 @@ bool successor_is_open(const struct device *d);
 /* Asks or tells as far as there is room and the state goes by itself. May end the connection. */
 void successor_advance(struct device *d);
 void successor_tell(struct device *d, enum successor_state state);
+/* Asks a question that is answered; device_next_answered() gets the answer. */
+void successor_ask(struct device *d, uint32_t request, const void *body, uint32_t len);
 /* The front-end's request has passed to the live back-end: a prepared successor hears of it too. */
 void successor_hear(struct device *d, const struct message_row *row, const struct msg *m);
 /* Its socket, with nothing in hand; the successor is closed. -1 when it is of no use. */

@@ -52,7 +52,6 @@ int switch_begin(struct device *d, const struct endpoint *e, switch_done_fn *don
         snprintf(why, why_len, "a postcopy migration is under way (try again when it is over)");
         return -EBUSY;
     }
-    s->endpoint = *e;
     s->done = done;
     s->owner = owner;
     s->why[0] = '\0';
@@ -137,18 +136,10 @@ static bool is_of_one_kind(const struct device *d)
 /* All requests are complete, so the new back-end may lay out a region of its own. */
 static void ask_region(struct device *d)
 {
-    const struct record_last *last = &d->record.last[FRONT_SET_INFLIGHT_FD];
-    struct wire_inflight body = { .mmap_size = 0 };
-    struct msg m = MSG_NULL;
-    memcpy(&body, last->body, last->size < sizeof(body) ? last->size : sizeof(body));
+    struct wire_inflight body;
+    record_last_get(&d->record, FRONT_SET_INFLIGHT_FD, &body, sizeof(body));
     body.mmap_size = body.mmap_offset = 0;
-    int err = msg_make(FRONT_GET_INFLIGHT_FD, 0, &body, last->size, &m);
-    d->next.asking++;
-    err = err < 0 ? err : relay_ask(&d->next.wire, &m, true);
-    msg_clear(&m);
-    if (err < 0) {
-        device_end(d, &d->next.wire.responder, ending_of_frame(err), strerror(-err));
-    }
+    successor_ask(d, FRONT_GET_INFLIGHT_FD, &body, d->record.last[FRONT_SET_INFLIGHT_FD].size);
 }
 
 /* Some back-ends ask on their channel while they are started, and read on only when they have their

@@ -25,7 +25,6 @@ enum switch_stage {
 
 struct switching {
     enum switch_stage stage;
-    struct endpoint endpoint;
     size_t at;        /* STOPPING: next message */
     size_t n_pending; /* answers of the old one that are due */
     struct replay replay;
