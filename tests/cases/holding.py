@@ -653,16 +653,21 @@ def late(t, row, policy):
     return guest_, request
 
 
+def answers_late(guest_, request):
+    """The answer comes after all, and is passed on."""
+    answer = wire.state(0, 5) if request == Front.GET_VRING_BASE else u64(0)
+    guest_.back.answer(request, answer, own=True)
+    guest_.front.expect(request, wire.REPLY, answer if request != Front.GET_FEATURES else None,
+                        own=True)
+
+
 @case({f"{name}.{policy or 'default'}": {"row": row, "policy": policy} for name, row in LATE.items()
        for policy in (None, "wait")}, repeat=0)
 def late_is_named(t, row, policy):
     """A slow answer is named, and waited for."""
     guest_, request = late(t, row, policy)
     guest_.front.quiet(0.4)
-    answer = wire.state(0, 5) if request == Front.GET_VRING_BASE else u64(0)
-    guest_.back.answer(request, answer, own=True)
-    guest_.front.expect(request, wire.REPLY, answer if request != Front.GET_FEATURES else None,
-                        own=True)
+    answers_late(guest_, request)
     guest_.works()
 
 
@@ -673,9 +678,7 @@ def late_fails(t, row):
     guest_, request = late(t, row, "fail")
     if request in NAMED_ONLY:
         guest_.front.quiet(0.5)
-        answer = wire.state(0, 5) if request == Front.GET_VRING_BASE else u64(0)
-        guest_.back.answer(request, answer, own=True)
-        guest_.front.expect(request, wire.REPLY, answer, own=True)
+        answers_late(guest_, request)
         return
     if row[3] == wire.NEED_REPLY:
         guest_.front.refusal(request)
@@ -697,9 +700,7 @@ def late_is_lost(t, row):
     guest_, request = late(t, row, "lose")
     if request in NAMED_ONLY:
         guest_.front.quiet(0.5)
-        answer = wire.state(0, 5) if request == Front.GET_VRING_BASE else u64(0)
-        guest_.back.answer(request, answer, own=True)
-        guest_.front.expect(request, wire.REPLY, answer, own=True)
+        answers_late(guest_, request)
         return
     guest_.back.ended()
     guest_.back.close()

@@ -24,36 +24,17 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common.h"
+
 #define GIVE_UP_MS 5000
 #define RETRY_NS 20000
 
 extern char **environ;
 
-static _Noreturn void die(const char *what)
-{
-    fprintf(stderr, "bench_listening: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
-static int64_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
-
 static int try_connect(const char *path)
 {
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    if (strlen(path) >= sizeof(address.sun_path)) {
-        errno = ENAMETOOLONG;
-        die(path);
-    }
-    strcpy(address.sun_path, path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        die("socket");
-    }
+    struct sockaddr_un address;
+    int fd = open_socket(path, &address);
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
         close(fd);
         return -1;

@@ -25,6 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common.h"
+
 #define MAX_PAYLOAD 4096
 #define MAX_FDS 253
 #define MAX_PATHS 32
@@ -57,28 +59,6 @@ struct message {
     struct header head;
     uint8_t payload[MAX_PAYLOAD];
 };
-
-static _Noreturn void die(const char *what)
-{
-    fprintf(stderr, "bench_roundtrip: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
-static int open_socket(const char *path, struct sockaddr_un *address)
-{
-    memset(address, 0, sizeof(*address));
-    address->sun_family = AF_UNIX;
-    if (strlen(path) >= sizeof(address->sun_path)) {
-        errno = ENAMETOOLONG;
-        die(path);
-    }
-    strcpy(address->sun_path, path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        die("socket");
-    }
-    return fd;
-}
 
 /* ---- the back-end ---- */
 
@@ -239,8 +219,7 @@ static uint32_t round_trip(int fd)
 static void rest(void)
 {
     if (pause_us > 0) {
-        struct timespec t = { .tv_sec = pause_us / 1000000,
-                              .tv_nsec = pause_us % 1000000 * 1000 };
+        struct timespec t = { .tv_sec = pause_us / 1000000, .tv_nsec = pause_us % 1000000 * 1000 };
         nanosleep(&t, NULL);
     }
 }

@@ -8,7 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/un.h>
+
+#include "common.h"
 
 #define MAX_PAYLOAD 4096
 #define MAX_FDS 16
@@ -93,13 +94,6 @@ struct used {
     _Atomic uint16_t flags, idx;
     struct used_elem ring[];
 };
-
-_Noreturn void die(const char *what);
-
-/* Monotonic, in ns. */
-int64_t now(void);
-
-int open_socket(const char *path, struct sockaddr_un *address);
 
 /* The descriptors of a message that was taken are the caller's; those of one that is given stay so. */
 bool give(int fd, const struct message *m);
