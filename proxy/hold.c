@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "carry.h"
@@ -77,6 +76,12 @@ static bool find_positions(struct device *d, char *why, size_t why_len)
     return all;
 }
 
+bool hold_look_again(struct device *d, char *why, size_t why_len)
+{
+    record_rings_run(&d->record);
+    return find_positions(d, why, why_len);
+}
+
 /* GET_VRING_BASE waits for an answer that nobody can give. */
 static bool owes_lost_position(const struct device *d)
 {
@@ -89,31 +94,46 @@ static bool owes_lost_position(const struct device *d)
     return false;
 }
 
+/* A bit a page: 64 TiB of memory. */
+#define LOG_MOST (UINT64_C(2) << 30)
+
+/* Written, never mapped: the front-end may make its log smaller at this moment. */
+static bool write_all(int fd, uint64_t offset, uint64_t len)
+{
+    static const uint8_t ones[64 * 1024] = { [0 ... sizeof(ones) - 1] = 0xff };
+    struct stat st;
+    if (fstat(fd, &st) < 0 || offset > INT64_MAX - len || (uint64_t)st.st_size < offset + len) {
+        return false;
+    }
+    for (uint64_t done = 0; done < len;) {
+        size_t n = len - done < sizeof(ones) ? (size_t)(len - done) : sizeof(ones);
+        ssize_t put = pwrite(fd, ones, n, (off_t)(offset + done));
+        if (put < 0 && errno == EINTR) {
+            continue;
+        }
+        if (put <= 0) {
+            return false;
+        }
+        done += (uint64_t)put;
+    }
+    return true;
+}
+
 /* Pages that the back-end had written may be missing in the log of a migration: all count as written.
  */
 static bool mark_all_dirty(struct device *d, char *why, size_t why_len)
 {
     const struct record_last *last = &d->record.last[FRONT_SET_LOG_BASE];
     struct wire_log log = { .size = 0 };
-    struct stat st;
     int fd = kept_last(&d->kept, FRONT_SET_LOG_BASE);
     if ((d->record.features_acked & BIT(VHOST_LOG_ALL)) == 0 || !last->told) {
         return true;
     }
     memcpy(&log, last->body, last->size < sizeof(log) ? last->size : sizeof(log));
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t before = log.offset % page;
-    bool there = fd >= 0 && fstat(fd, &st) == 0 && log.size > 0 && log.size < INT64_MAX / 2 &&
-                 log.offset < INT64_MAX / 2 && (uint64_t)st.st_size >= log.offset + log.size;
-    void *map = there ? mmap(NULL, log.size + before, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-                             (off_t)(log.offset - before))
-                      : MAP_FAILED;
-    if (map == MAP_FAILED) {
+    if (fd < 0 || log.size > LOG_MOST || !write_all(fd, log.offset, log.size)) {
         snprintf(why, why_len, "the log of written pages cannot be completed");
         return false;
     }
-    memset((uint8_t *)map + before, 0xff, log.size);
-    munmap(map, log.size + before);
     log_info(d->options.name, NULL, "all memory counts as written for the migration under way");
     return true;
 }
@@ -150,8 +170,9 @@ static bool can_hold(struct device *d, char *why, size_t why_len)
         snprintf(why, why_len, "not everything that the front-end said could be kept");
         return false;
     }
-    record_rings_run(&d->record);
-    bool sound = find_positions(d, why, why_len);
+    /* In a switch the old one has said where its rings stand before it was lost. */
+    bool stopped = d->switching.stage == SWITCH_REGION || d->switching.stage == SWITCH_STARTING;
+    bool sound = stopped || hold_look_again(d, why, why_len);
     if ((!sound && !asked) || owes_lost_position(d)) {
         return false;
     }
@@ -174,10 +195,12 @@ bool hold_begin(struct device *d, char *why, size_t why_len)
     if (!can_hold(d, why, why_len)) {
         return false;
     }
-    side_close(&d->channel.requester);
-    answers_swallow(&d->channel.answers);
-    relay_update(&d->channel);
-    hold_withdraw(d);
+    if (d->switching.stage != SWITCH_STARTING) { /* there it is the new one's already */
+        side_close(&d->channel.requester);
+        answers_swallow(&d->channel.answers);
+        relay_update(&d->channel);
+        hold_withdraw(d);
+    }
     d->held = true;
     if (lossy) {
         log_warn(d->options.name, NULL, "not all can be kept: %s", text);
