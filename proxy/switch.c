@@ -36,6 +36,19 @@ static void finish(struct device *d, const char *error)
     }
 }
 
+/* Everything is there that a new back-end must be told. */
+static bool can_prepare(const struct device *d, char *why, size_t why_len)
+{
+    const char *reason = d->record.incomplete ? "not everything that the front-end said could be kept"
+                         : d->record.postcopy != POSTCOPY_NONE ? "a postcopy migration is under way"
+                         : !d->wire.keeps ? "nothing is kept with --on-back-end-loss close"
+                                          : NULL;
+    if (reason != NULL) {
+        snprintf(why, why_len, "%s", reason);
+    }
+    return reason == NULL;
+}
+
 int switch_begin(struct device *d, const struct endpoint *e, switch_done_fn *done, void *owner,
                  char *why, size_t why_len)
 {
@@ -47,6 +60,9 @@ int switch_begin(struct device *d, const struct endpoint *e, switch_done_fn *don
     if (d->closing) {
         snprintf(why, why_len, "the device is just closing (try again)");
         return -EAGAIN;
+    }
+    if (!can_prepare(d, why, why_len)) {
+        return -EINVAL;
     }
     s->endpoint = *e;
     s->done = done;
@@ -93,7 +109,8 @@ static int stop_message(const struct device *d, size_t at, struct msg *ret_msg)
 static void stop_rings(struct device *d)
 {
     struct switching *s = &d->switching;
-    while (s->at < 2 * (size_t)d->record.n_rings && side_has_room(&d->wire.responder)) {
+    while (s->at < 2 * (size_t)d->record.n_rings && side_has_room(&d->wire.responder) &&
+           !answers_full(&d->wire.answers)) {
         struct msg m = MSG_NULL;
         size_t ring = s->at % d->record.n_rings;
         bool ask = s->at >= d->record.n_rings;
@@ -186,7 +203,7 @@ static void start_rings(struct device *d)
 static void go_back(struct device *d)
 {
     struct switching *s = &d->switching;
-    while (!s->fence && side_has_room(&d->wire.responder)) {
+    while (!s->fence && side_has_room(&d->wire.responder) && !answers_full(&d->wire.answers)) {
         struct msg m = MSG_NULL;
         int result = replay_next(&s->replay, &d->record, &d->kept, &m);
         bool has_answer = false;
@@ -208,6 +225,12 @@ static void go_back(struct device *d)
 void switch_prepared(struct device *d)
 {
     if (d->switching.stage != SWITCH_PREPARING) {
+        return;
+    }
+    char why[128];
+    if (!can_prepare(d, why, sizeof(why))) {
+        /* That has come about meanwhile. */
+        device_end(d, &d->next.wire.responder, ENDING_INCOMPATIBLE, why);
         return;
     }
     if (d->record.last[FRONT_SET_INFLIGHT_FD].told && keeps_requests(d) && !is_of_one_kind(d)) {
@@ -267,6 +290,19 @@ void switch_answered(struct device *d, const struct msg *answer)
     switch_advance(d);
 }
 
+/* The new one may have run them for a moment. Where that cannot be told, they go on where the old one
+ * left them. */
+static void take_rings_back(struct device *d)
+{
+    char why[256];
+    if (!hold_look_again(d, why, sizeof(why))) {
+        log_warn(d->options.name, NULL, "rings go on where the old back-end left them: %s", why);
+    }
+    for (uint32_t ring = 0; ring < d->record.n_rings; ring++) {
+        d->record.rings[ring].base_is_stale = false;
+    }
+}
+
 void switch_failed(struct device *d, const char *why)
 {
     struct switching *s = &d->switching;
@@ -277,6 +313,9 @@ void switch_failed(struct device *d, const char *why)
     if (s->stage == SWITCH_PREPARING || d->wire.alone) {
         finish(d, s->why);
         return;
+    }
+    if (s->stage == SWITCH_STARTING) {
+        take_rings_back(d);
     }
     /* What is still to be stopped is stopped first: then all go back alike. */
     s->stage = SWITCH_STOPPING;
