@@ -76,10 +76,91 @@ static bool find_positions(struct device *d, char *why, size_t why_len)
     return all;
 }
 
-bool hold_look_again(struct device *d, char *why, size_t why_len)
+/* The used index of a split ring; false when it cannot be seen. */
+static bool used_index(const struct device *d, size_t ring, uint16_t *ret_used)
 {
-    record_rings_run(&d->record);
-    return find_positions(d, why, why_len);
+    char why[128];
+    uint32_t used;
+    bool packed = (restart_facts(&d->record) & FACT_PACKED) != 0;
+    if (packed || !runs(&d->record.rings[ring]) ||
+        !position_of_ring(&d->record, &d->kept, ring, SOURCE_USED_INDEX, &used, why, sizeof(why))) {
+        return false;
+    }
+    *ret_used = (uint16_t)used;
+    return true;
+}
+
+void hold_note_used(struct device *d)
+{
+    for (uint32_t k = 0; k < d->record.n_rings; k++) {
+        struct record_ring *ring = &d->record.rings[k];
+        ring->used_known = used_index(d, k, &ring->used_seen);
+    }
+}
+
+/* Its back-ends need not complete requests in order. */
+static bool is_out_of_order(const struct device *d)
+{
+    enum device_type device = device_of(d);
+    bool in_order = (restart_facts(&d->record) & FACT_IN_ORDER) != 0;
+    return device != DEVICE_NET && device != DEVICE_UNKNOWN && !in_order;
+}
+
+bool hold_may_leave_requests(const struct device *d)
+{
+    bool region = (restart_facts(&d->record) & FACT_REGION) != 0;
+    return any_runs(&d->record) && is_out_of_order(d) && !region;
+}
+
+bool hold_is_drained(const struct device *d)
+{
+    for (uint32_t k = 0; k < d->record.n_rings; k++) {
+        uint16_t used;
+        if (is_out_of_order(d) && used_index(d, k, &used) &&
+            used != (uint16_t)record_ring_base(&d->record.rings[k])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_unmoved(const struct device *d, size_t ring)
+{
+    const struct record_ring *r = &d->record.rings[ring];
+    uint16_t used;
+    return r->used_known && used_index(d, ring, &used) && used == r->used_seen;
+}
+
+bool hold_look_again(struct device *d, enum replay_ran ran, char *why, size_t why_len)
+{
+    struct record *r = &d->record;
+    const struct restart_row *row = restart_row_of(device_of(d), r);
+    bool packed = (restart_facts(r) & FACT_PACKED) != 0;
+    bool all = true;
+    for (uint32_t k = 0; k < r->n_rings && ran != RAN_NOT; k++) {
+        uint32_t base;
+        bool stands = packed ? ran == RAN_PERHAPS : is_unmoved(d, k);
+        if (!runs(&r->rings[k]) || stands) {
+            continue;
+        }
+        r->rings[k].base_is_stale = true;
+        if (position_of_ring(r, &d->kept, k, row->source, &base, why, why_len)) {
+            record_set_base(r, k, base);
+        } else {
+            all = false;
+        }
+    }
+    return all;
+}
+
+bool hold_rings_moved(const struct device *d)
+{
+    for (uint32_t k = 0; k < d->record.n_rings; k++) {
+        if (runs(&d->record.rings[k]) && !is_unmoved(d, k)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* GET_VRING_BASE waits for an answer that nobody can give. */
@@ -97,40 +178,29 @@ static bool owes_lost_position(const struct device *d)
 /* A bit a page: 64 TiB of memory. */
 #define LOG_MOST (UINT64_C(2) << 30)
 
-/* Written, never mapped: the front-end may make its log smaller at this moment. */
-static bool write_all(int fd, uint64_t offset, uint64_t len)
-{
-    static const uint8_t ones[64 * 1024] = { [0 ... sizeof(ones) - 1] = 0xff };
-    struct stat st;
-    if (fstat(fd, &st) < 0 || offset > INT64_MAX - len || (uint64_t)st.st_size < offset + len) {
-        return false;
-    }
-    for (uint64_t done = 0; done < len;) {
-        size_t n = len - done < sizeof(ones) ? (size_t)(len - done) : sizeof(ones);
-        ssize_t put = pwrite(fd, ones, n, (off_t)(offset + done));
-        if (put < 0 && errno == EINTR) {
-            continue;
-        }
-        if (put <= 0) {
-            return false;
-        }
-        done += (uint64_t)put;
-    }
-    return true;
-}
-
 /* Pages that the back-end had written may be missing in the log of a migration: all count as written.
  */
 static bool mark_all_dirty(struct device *d, char *why, size_t why_len)
 {
     const struct record_last *last = &d->record.last[FRONT_SET_LOG_BASE];
     struct wire_log log = { .size = 0 };
+    struct stat st;
+    uint8_t ones[4096];
     int fd = kept_last(&d->kept, FRONT_SET_LOG_BASE);
     if ((d->record.features_acked & BIT(VHOST_LOG_ALL)) == 0 || !last->told) {
         return true;
     }
     memcpy(&log, last->body, last->size < sizeof(log) ? last->size : sizeof(log));
-    if (fd < 0 || log.size > LOG_MOST || !write_all(fd, log.offset, log.size)) {
+    bool done = fd >= 0 && fstat(fd, &st) == 0 && log.size > 0 && log.size <= LOG_MOST &&
+                log.offset < INT64_MAX / 2 && (uint64_t)st.st_size >= log.offset + log.size;
+    memset(ones, 0xff, sizeof(ones));
+    for (uint64_t at = 0; done && at < log.size;) {
+        size_t len = log.size - at < sizeof(ones) ? (size_t)(log.size - at) : sizeof(ones);
+        ssize_t n = pwrite(fd, ones, len, (off_t)(log.offset + at));
+        done = n > 0 || (n < 0 && errno == EINTR);
+        at += n > 0 ? (uint64_t)n : 0;
+    }
+    if (!done) {
         snprintf(why, why_len, "the log of written pages cannot be completed");
         return false;
     }
@@ -172,7 +242,10 @@ static bool can_hold(struct device *d, char *why, size_t why_len)
     }
     /* In a switch the old one has said where its rings stand before it was lost. */
     bool stopped = d->switching.stage == SWITCH_REGION || d->switching.stage == SWITCH_STARTING;
-    bool sound = stopped || hold_look_again(d, why, why_len);
+    if (!stopped) {
+        record_rings_run(&d->record);
+    }
+    bool sound = stopped || find_positions(d, why, why_len);
     if ((!sound && !asked) || owes_lost_position(d)) {
         return false;
     }

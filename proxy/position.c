@@ -120,26 +120,25 @@ static uint32_t entry_at(const struct look *l, const uint8_t *ring, size_t entry
     return order16(l, low);
 }
 
-/* All requests before `used` are complete when the last so many, as far as the available ring still
- * has them, were completed in their order: an entry of the used ring was written after the entry of
- * the available ring in the same place, so what stands in both was completed. None behind it is,
- * because then one before it would not be. What this cannot see is a request that has been overtaken
- * by so many others that its entry in the available ring has been used again. */
+/* The requests behind `used` are all that is outstanding, when each of them is. One at position p could
+ * only have been completed where the used ring had come by the time it was made available, and since a
+ * ring never holds more than its size that is no earlier than p + 1 - size. So a head that does not
+ * stand there is outstanding, and when all are, their number says that nothing else is. A head that is
+ * used again soon, as most are, shows nothing. */
 static bool rings_show(const struct look *l, const uint8_t *avail, const uint8_t *used_ring,
                        uint16_t used, uint16_t n)
 {
-    uint8_t *seen = calloc(1, UINT16_MAX / 8 + 1);
-    bool shown = seen != NULL;
+    uint16_t *last = calloc(UINT16_MAX + 1, sizeof(*last)); /* how far back a head stands; 0: not */
+    bool shown = last != NULL;
+    for (uint32_t back = l->num; shown && back > 0; back--) {
+        last[entry_at(l, used_ring, USED_ENTRY, (uint16_t)(used - back))] = (uint16_t)back;
+    }
     for (uint32_t k = 0; shown && k < n; k++) {
         uint32_t head = entry_at(l, avail, AVAIL_ENTRY, (uint16_t)(used + k));
-        shown = head < l->num && (seen[head / 8] & BIT(head % 8)) == 0;
-        seen[head / 8] |= (uint8_t)BIT(head % 8);
+        shown = head < l->num && (last[head] == 0 || last[head] + k + 1 > l->num);
+        last[head] = 1; /* a second time among the outstanding: completed in between */
     }
-    free(seen);
-    for (uint32_t back = 1; shown && back <= l->num - n; back++) {
-        uint16_t at = (uint16_t)(used - back);
-        shown = entry_at(l, avail, AVAIL_ENTRY, at) == entry_at(l, used_ring, USED_ENTRY, at);
-    }
+    free(last);
     return shown;
 }
 
@@ -169,7 +168,8 @@ static bool check_rings(const struct look *l, uint16_t used)
     if (read && !shown) {
         char text[96];
         snprintf(text, sizeof(text),
-                 "%u requests are outstanding, and it does not show that they are the last ones", n);
+                 "%u requests are outstanding, and it does not show that they are the last ones",
+                 n);
         return fail(l, text);
     }
     return shown;
@@ -202,8 +202,9 @@ static bool packed_position(const struct look *l, uint32_t *ret_base)
         return fail(l, "the in-flight region makes no sense");
     }
     if (used != old_used || wrap != old_wrap) {
-        if (!read_guest(l, l->addr.descriptor + (uint64_t)old_used * PACKED_DESCRIPTOR + PACKED_FLAGS_AT,
-                        &flags, sizeof(flags))) {
+        if (!read_guest(
+                l, l->addr.descriptor + (uint64_t)old_used * PACKED_DESCRIPTOR + PACKED_FLAGS_AT,
+                &flags, sizeof(flags))) {
             return false;
         }
         bool avail_bit = (le16toh(flags) & PACKED_AVAIL) != 0;
@@ -221,9 +222,7 @@ static bool packed_position(const struct look *l, uint32_t *ret_base)
 bool position_of_ring(const struct record *r, const struct kept *k, size_t ring,
                       enum restart_source source, uint32_t *ret_base, char *why, size_t why_len)
 {
-    struct look l = {
-        .r = r, .k = k, .ring = &r->rings[ring], .why = why, .why_len = why_len
-    };
+    struct look l = { .r = r, .k = k, .ring = &r->rings[ring], .why = why, .why_len = why_len };
     uint16_t used;
     memcpy(&l.addr, l.ring->body + record_ring_rows[RING_ADDR].offset, sizeof(l.addr));
     l.addr.index = (uint32_t)ring;

@@ -140,8 +140,7 @@ static bool replace_late_answer(struct relay *r, struct answer *late)
             late->kind = ANSWER_OURS;
             send_our_answers(r);
         } else {
-            end(r, &r->requester, ENDING_NO_BACK_END,
-                message_name(r->space, late->request, name));
+            end(r, &r->requester, ENDING_NO_BACK_END, message_name(r->space, late->request, name));
         }
         return true;
     }

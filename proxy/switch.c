@@ -39,10 +39,14 @@ static void finish(struct device *d, const char *error)
 /* Everything is there that a new back-end must be told. */
 static bool can_prepare(const struct device *d, char *why, size_t why_len)
 {
-    const char *reason = d->record.incomplete ? "not everything that the front-end said could be kept"
-                         : d->record.postcopy != POSTCOPY_NONE ? "a postcopy migration is under way"
-                         : !d->wire.keeps ? "nothing is kept with --on-back-end-loss close"
-                                          : NULL;
+    const char *reason = NULL;
+    if (d->record.incomplete) {
+        reason = "not everything that the front-end said could be kept";
+    } else if (d->record.postcopy != POSTCOPY_NONE) {
+        reason = "a postcopy migration is under way (try again when it is over)";
+    } else if (!d->wire.keeps) {
+        reason = "nothing is kept with --on-back-end-loss close";
+    }
     if (reason != NULL) {
         snprintf(why, why_len, "%s", reason);
     }
@@ -156,7 +160,7 @@ static void ask_region(struct device *d)
     memcpy(&body, last->body, last->size < sizeof(body) ? last->size : sizeof(body));
     body.mmap_size = body.mmap_offset = 0;
     int err = msg_make(FRONT_GET_INFLIGHT_FD, 0, &body, last->size, &m);
-    d->next.asking = true;
+    d->next.asking++;
     err = err < 0 ? err : relay_ask(&d->next.wire, &m, true);
     msg_clear(&m);
     if (err < 0) {
@@ -174,6 +178,7 @@ static void tell_rings(struct device *d)
     answers_swallow(&d->channel.answers);
     hold_withdraw(d);
     channel_attach_take(d, steal_fd(&d->next.channel_fd));
+    hold_note_used(d);
     successor_tell(d, FINISHING);
 }
 
@@ -239,6 +244,14 @@ void switch_prepared(struct device *d)
                    "read it");
         return;
     }
+    if (hold_may_leave_requests(d)) {
+        /* qemu-storage-daemon 7.2 says where a ring stands while requests before that are under way,
+         * and never completes them. */
+        device_end(d, &d->next.wire.responder, ENDING_INCOMPATIBLE,
+                   "the old back-end need not complete what it has taken, and without an in-flight "
+                   "region nobody else can");
+        return;
+    }
     d->switching.stage = SWITCH_STOPPING;
     d->wire.paused = true;
     relay_update(&d->wire);
@@ -252,7 +265,10 @@ void switch_advance(struct device *d)
         stop_rings(d);
         bool stopped = s->stage == SWITCH_STOPPING && s->n_pending == 0 &&
                        s->at >= 2 * (size_t)d->record.n_rings;
-        if (stopped && s->why[0] == '\0') {
+        if (stopped && s->why[0] == '\0' && !hold_is_drained(d)) {
+            /* It has answered before its requests were complete. */
+            device_settle_soon(d);
+        } else if (stopped && s->why[0] == '\0') {
             start_rings(d);
         } else if (stopped) {
             if (s->channel_fd >= 0) {
@@ -290,19 +306,6 @@ void switch_answered(struct device *d, const struct msg *answer)
     switch_advance(d);
 }
 
-/* The new one may have run them for a moment. Where that cannot be told, they go on where the old one
- * left them. */
-static void take_rings_back(struct device *d)
-{
-    char why[256];
-    if (!hold_look_again(d, why, sizeof(why))) {
-        log_warn(d->options.name, NULL, "rings go on where the old back-end left them: %s", why);
-    }
-    for (uint32_t ring = 0; ring < d->record.n_rings; ring++) {
-        d->record.rings[ring].base_is_stale = false;
-    }
-}
-
 void switch_failed(struct device *d, const char *why)
 {
     struct switching *s = &d->switching;
@@ -313,9 +316,6 @@ void switch_failed(struct device *d, const char *why)
     if (s->stage == SWITCH_PREPARING || d->wire.alone) {
         finish(d, s->why);
         return;
-    }
-    if (s->stage == SWITCH_STARTING) {
-        take_rings_back(d);
     }
     /* What is still to be stopped is stopped first: then all go back alike. */
     s->stage = SWITCH_STOPPING;
@@ -366,6 +366,18 @@ void switch_succeeded(struct device *d)
     log_info(d->options.name, "back", "has been switched to: %s", text);
     device_tell(d, EVENT_SWITCHED, &d->wire.responder, N_ENDINGS, text);
     finish(d, NULL);
+}
+
+void switch_unused(struct device *d)
+{
+    if (switch_is_on(d)) {
+        device_adopt_place(d);
+        d->next.place = PLACE_BACK;
+        memset(d->blackout_us, 0, d->record.n_rings * sizeof(d->blackout_us[0]));
+        d->n_switched++;
+        device_tell(d, EVENT_SWITCHED, NULL, N_ENDINGS, "no front-end is connected");
+        finish(d, NULL);
+    }
 }
 
 void switch_abort(struct device *d)

@@ -30,7 +30,7 @@ struct switching {
     size_t n_pending; /* answers of the old one that are due */
     struct replay replay;
     int channel_fd; /* STARTING: the old one's end of its channel; -1 */
-    bool fence; /* BACK: all is told, and the last question is out */
+    bool fence;     /* BACK: all is told, and the last question is out */
     char why[512];
     switch_done_fn *done;
     void *owner;
@@ -61,6 +61,8 @@ void switch_failed(struct device *d, const char *why);
 void switch_lost_old(struct device *d);
 /* The new one serves. */
 void switch_succeeded(struct device *d);
+/* The new one can serve, and no front-end has relied on the old one. */
+void switch_unused(struct device *d);
 /* The device's life ends. */
 void switch_abort(struct device *d);
 /* How long a ring stood still in the last switch, in microseconds; 0: it did not run. */

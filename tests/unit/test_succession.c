@@ -674,7 +674,7 @@ static void what_could_not_be_kept_is_not_switched(void **state)
     device.record.incomplete = false;
     device.record.postcopy = POSTCOPY_ADVISED;
     assert_true(switch_begin(&device, &e, on_switched, NULL, why, sizeof(why)) < 0);
-    assert_string_equal(why, "a postcopy migration is under way");
+    assert_non_null(strstr(why, "postcopy"));
     device.record.postcopy = POSTCOPY_NONE;
     begin_switch();
     assert_true(new_comes(&next));
