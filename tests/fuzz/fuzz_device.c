@@ -214,8 +214,7 @@ static void reads(struct play *p, enum peer who)
             p->asked[who] = m.head.request;
         }
         if (result == FRAME_OK && (who == BACK || who == NEXT) &&
-            m.head.request == FRONT_SET_BACKEND_REQ_FD &&
-            m.fds.n == 1) {
+            m.head.request == FRONT_SET_BACKEND_REQ_FD && m.fds.n == 1) {
             leave(p, CHANNEL_BACK);
             p->peer[CHANNEL_BACK] = fdset_steal(&m.fds, 0);
         }
@@ -244,10 +243,10 @@ static struct msg good_answer(const struct message_row *row, const struct msg *r
     }
     if (!same && f != NULL && field_present(&m, f)) {
         field_set(&m, f,
-                  f->kind == KIND_FEATURES            ? OFFERED
-                  : f->kind == KIND_PROTOCOL_FEATURES ? OFFERED_PROTOCOL
+                  f->kind == KIND_FEATURES                                    ? OFFERED
+                  : f->kind == KIND_PROTOCOL_FEATURES                         ? OFFERED_PROTOCOL
                   : f->kind == KIND_QUEUE_LIMIT || f->kind == KIND_SLOT_LIMIT ? 64
-                                                                             : 0);
+                                                                              : 0);
     }
     if (message_fds(row, true)->most > 0 && row->id == FRONT_GET_INFLIGHT_FD) {
         int fd = fuzz_fd();
@@ -346,8 +345,8 @@ static void sets_up(struct play *p)
     struct {
         struct wire_mem_table head;
         struct wire_region region;
-    } __attribute__((packed)) table = { { .nregions = 1 },
-                                        { MEMORY_AT, MEMORY_SIZE, MEMORY_AT, 0 } };
+    } __attribute__((packed))
+    table = { { .nregions = 1 }, { MEMORY_AT, MEMORY_SIZE, MEMORY_AT, 0 } };
     tell(p, FRONT_SET_PROTOCOL_FEATURES, &protocol, sizeof(protocol), -1);
     tell(p, FRONT_SET_OWNER, NULL, 0, -1);
     tell(p, FRONT_SET_MEM_TABLE, &table, sizeof(table), p->memory_fd);
@@ -438,11 +437,19 @@ static void next_comes(struct play *p)
 static void time_passes(struct play *p)
 {
     ev_timer *timers[] = {
-        &device.patience,     &device.hurry,      &device.hold,
-        &device.settle,       &device.linger,     &device.pause,
-        &device.wire.late,    &device.channel.late, &device.next.wire.late,
-        &device.front_seeker.again, &device.places[PLACE_BACK].seeker.again,
-        &device.places[PLACE_STANDBY].seeker.again, &device.places[PLACE_SWITCH].seeker.again,
+        &device.patience,
+        &device.hurry,
+        &device.hold,
+        &device.settle,
+        &device.linger,
+        &device.pause,
+        &device.wire.late,
+        &device.channel.late,
+        &device.next.wire.late,
+        &device.front_seeker.again,
+        &device.places[PLACE_BACK].seeker.again,
+        &device.places[PLACE_STANDBY].seeker.again,
+        &device.places[PLACE_SWITCH].seeker.again,
     };
     uint8_t which = input_u8(&p->in);
     for (size_t i = 0; i < ARRAY_SIZE(timers); i++) {
@@ -593,8 +600,8 @@ static void start(struct play *p)
     p->options.detached = (spec & 16) != 0;
     const char *text = p->options.detached ? detached_spec : specs[spec % ARRAY_SIZE(specs)];
     fuzz_check(parse_spec(text, &p->options.interface, &error) == 0);
-    fuzz_check(!p->options.detached || alone_offer(&p->options.interface, &p->options.detached_offer,
-                                                   why, sizeof(why)));
+    fuzz_check(!p->options.detached ||
+               alone_offer(&p->options.interface, &p->options.detached_offer, why, sizeof(why)));
     if (how & 1) {
         listening(&p->options.front);
     } else {

@@ -40,12 +40,13 @@ static void pass(uint32_t request, const void *body, uint32_t size, int fd)
 static void set_up(struct input *in, int fd)
 {
     uint8_t bits = input_u8(in);
-    record.features_acked = (bits & 1 ? BIT(RING_VERSION_1) : 0) |
-                            (bits & 2 ? BIT(RING_RING_PACKED) : 0);
+    record.features_acked =
+        (bits & 1 ? BIT(RING_VERSION_1) : 0) | (bits & 2 ? BIT(RING_RING_PACKED) : 0);
     record.protocol_acked = bits & 4 ? BIT(PROTOCOL_GPA_ADDRESSES) : 0;
     const uint32_t num[2] = { 0, bits & 8 ? 1u << (input_u8(in) % 17) : input_u16(in) };
     pass(FRONT_SET_VRING_NUM, num, sizeof(num), -1);
-    const struct wire_vring_addr addr = { .descriptor = place(in), .used = place(in),
+    const struct wire_vring_addr addr = { .descriptor = place(in),
+                                          .used = place(in),
                                           .available = place(in) };
     pass(FRONT_SET_VRING_ADDR, &addr, sizeof(addr), -1);
     if (bits & 16) {
@@ -57,8 +58,10 @@ static void set_up(struct input *in, int fd)
         pass(FRONT_ADD_MEM_REG, &region, sizeof(region), bits & 32 ? -1 : fd);
     }
     if (bits & 64) {
-        const struct wire_inflight region = { .mmap_size = place(in), .mmap_offset = place(in),
-                                              .num_queues = input_u8(in), .queue_size = 8 };
+        const struct wire_inflight region = { .mmap_size = place(in),
+                                              .mmap_offset = place(in),
+                                              .num_queues = input_u8(in),
+                                              .queue_size = 8 };
         pass(FRONT_SET_INFLIGHT_FD, &region, bits & 128 ? 20 : 24, fd);
     }
 }

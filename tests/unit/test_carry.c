@@ -47,8 +47,8 @@ static void expect_lack(const struct offer *o, const char *names)
 
 static const uint64_t net = BIT(NET_CSUM) | BIT(NET_MQ) | BIT(NET_CTRL_VQ) | BIT(RING_VERSION_1) |
                             BIT(VHOST_PROTOCOL_FEATURES) | BIT(VHOST_LOG_ALL);
-static const uint64_t net_protocol = BIT(PROTOCOL_MQ) | BIT(PROTOCOL_REPLY_ACK) |
-                                     BIT(PROTOCOL_CONFIGURE_MEM_SLOTS);
+static const uint64_t net_protocol =
+    BIT(PROTOCOL_MQ) | BIT(PROTOCOL_REPLY_ACK) | BIT(PROTOCOL_CONFIGURE_MEM_SLOTS);
 
 static void the_same_back_end_can(void **state)
 {
@@ -115,8 +115,7 @@ static void protocol_features_in_use_are_named(void **state)
 static void rings_in_use_are_counted(void **state)
 {
     (void)state;
-    struct offer o = shown("host,device=blk", BIT(BLK_MQ) | BIT(RING_VERSION_1),
-                           BIT(PROTOCOL_MQ));
+    struct offer o = shown("host,device=blk", BIT(BLK_MQ) | BIT(RING_VERSION_1), BIT(PROTOCOL_MQ));
     record.n_rings = 4;
     record.rings[2].num = 128;
     o.queues = 3;
@@ -229,8 +228,8 @@ static void each_field_is_compared_by_its_relation(void **state)
     for (size_t k = 0; k < n_config_rows; k++) {
         const struct config_row *row = &config_rows[k];
         char spec[64], less[256], more[256];
-        bool loose = row->relation == CONFIG_ANY ||
-                     (row->traits & (CONFIG_TEXT | CONFIG_WRITABLE)) != 0;
+        bool loose =
+            row->relation == CONFIG_ANY || (row->traits & (CONFIG_TEXT | CONFIG_WRITABLE)) != 0;
         snprintf(spec, sizeof(spec), "host,device=%s", device_name(row->device));
         snprintf(less, sizeof(less), "config.%s 5 in use, 4 here", row->name);
         snprintf(more, sizeof(more), "config.%s 5 in use, 6 here", row->name);
@@ -274,8 +273,8 @@ static void a_field_that_nobody_read_may_differ(void **state)
 static void a_field_that_is_pinned_may_differ(void **state)
 {
     (void)state;
-    struct offer o = with_field(field(DEVICE_BLK, "seg_max"), "host,device=blk,config.seg_max=4",
-                                126, 4);
+    struct offer o =
+        with_field(field(DEVICE_BLK, "seg_max"), "host,device=blk,config.seg_max=4", 126, 4);
     expect_yes(&o);
 }
 
@@ -290,8 +289,8 @@ static void a_field_whose_feature_is_not_in_use_may_differ(void **state)
 static void a_disk_that_shrank_is_named(void **state)
 {
     (void)state;
-    struct offer o = with_field(field(DEVICE_BLK, "capacity"), "host,device=blk",
-                                UINT64_C(1) << 40, (UINT64_C(1) << 40) - 1);
+    struct offer o = with_field(field(DEVICE_BLK, "capacity"), "host,device=blk", UINT64_C(1) << 40,
+                                (UINT64_C(1) << 40) - 1);
     expect_lack(&o, "config.capacity 1099511627776 in use, 1099511627775 here");
 }
 

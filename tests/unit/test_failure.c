@@ -68,9 +68,9 @@ static void every_acknowledgement_can_fail(void **state)
 static void some_questions_have_no_failure(void **state)
 {
     static const uint32_t none[] = {
-        FRONT_GET_FEATURES,      FRONT_GET_PROTOCOL_FEATURES, FRONT_GET_QUEUE_NUM,
-        FRONT_GET_VRING_BASE,    FRONT_GET_MAX_MEM_SLOTS,     FRONT_GET_STATUS,
-        FRONT_GET_SHMEM_CONFIG,  FRONT_GET_VRING_BASE_SKIP_DRAIN,
+        FRONT_GET_FEATURES,     FRONT_GET_PROTOCOL_FEATURES,     FRONT_GET_QUEUE_NUM,
+        FRONT_GET_VRING_BASE,   FRONT_GET_MAX_MEM_SLOTS,         FRONT_GET_STATUS,
+        FRONT_GET_SHMEM_CONFIG, FRONT_GET_VRING_BASE_SKIP_DRAIN,
     };
     const struct message_row *row;
     (void)state;
@@ -135,8 +135,10 @@ static void want_of_memory_is_told(void **state)
 }
 
 static const struct unit_test tests[] = {
-    UNIT(a_failure_is_an_answer_of_its_row), UNIT(every_acknowledgement_can_fail),
-    UNIT(some_questions_have_no_failure),    UNIT(each_form_says_it_in_its_own_way),
+    UNIT(a_failure_is_an_answer_of_its_row),
+    UNIT(every_acknowledgement_can_fail),
+    UNIT(some_questions_have_no_failure),
+    UNIT(each_form_says_it_in_its_own_way),
     UNIT(want_of_memory_is_told),
 };
 

@@ -14,7 +14,7 @@
 #include "runner.h"
 #include "sample.h"
 
-#define GUEST_AT UINT64_C(0x40000000) /* where the region lies for the guest, */
+#define GUEST_AT UINT64_C(0x40000000)    /* where the region lies for the guest, */
 #define USER_AT UINT64_C(0x7f0000000000) /* and for the front-end */
 #define REGION_SIZE 0x100000
 #define DESCRIPTORS 0x0
@@ -52,7 +52,8 @@ static void add_region(uint64_t guest, uint64_t user, uint64_t size, uint64_t of
 
 static void set_addresses(uint64_t descriptor, uint64_t avail, uint64_t used)
 {
-    const struct wire_vring_addr addr = { .descriptor = descriptor, .used = used,
+    const struct wire_vring_addr addr = { .descriptor = descriptor,
+                                          .used = used,
                                           .available = avail };
     pass(sample_raw(FRONT_SET_VRING_ADDR, 0, &addr, sizeof(addr), 0));
 }
@@ -65,7 +66,8 @@ static void begin_at(uint32_t num, uint64_t features, uint64_t protocol, uint64_
     record.protocol_acked = protocol;
     memory_fd = memfd_create("guest", MFD_CLOEXEC);
     assert_int_equal(ftruncate(memory_fd, (off_t)(offset + REGION_SIZE)), 0);
-    uint8_t *all = mmap(NULL, offset + REGION_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0);
+    uint8_t *all =
+        mmap(NULL, offset + REGION_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0);
     assert_true(all != MAP_FAILED);
     memory = all + offset;
     add_region(GUEST_AT, USER_AT, REGION_SIZE, offset, memory_fd);
@@ -135,8 +137,11 @@ static void a_legacy_ring_has_the_guests_byte_order(void **state)
         uint32_t told; /* 2: nothing */
         bool swapped;
     } rows[] = {
-        { BIT(RING_VERSION_1), 2, false }, { BIT(RING_VERSION_1), 1, false },
-        { 0, 2, __BYTE_ORDER == __BIG_ENDIAN }, { 0, 0, false }, { 0, 1, true },
+        { BIT(RING_VERSION_1), 2, false },
+        { BIT(RING_VERSION_1), 1, false },
+        { 0, 2, __BYTE_ORDER == __BIG_ENDIAN },
+        { 0, 0, false },
+        { 0, 1, true },
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -213,8 +218,9 @@ static void a_ring_may_end_with_its_region(void **state)
 
 static void addresses_that_make_no_sense_are_in_no_region(void **state)
 {
-    const uint64_t places[] = { 0, USER_AT - 4, USER_AT + REGION_SIZE, OUTSIDE, UINT64_MAX,
-                                UINT64_MAX - 1, GUEST_AT };
+    const uint64_t places[] = { 0,       USER_AT - 4, USER_AT + REGION_SIZE,
+                                OUTSIDE, UINT64_MAX,  UINT64_MAX - 1,
+                                GUEST_AT };
     (void)state;
     begin(256);
     for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
@@ -393,8 +399,9 @@ static void a_head_that_is_used_again_at_once_shows_nothing(void **state)
                 completes(&p, 1);
             }
         }
-        expect_failure(SOURCE_RINGS_SHOW, "ring 0: 1 requests are outstanding, and it does not show "
-                                          "that they are the last ones");
+        expect_failure(SOURCE_RINGS_SHOW,
+                       "ring 0: 1 requests are outstanding, and it does not show "
+                       "that they are the last ones");
         end();
     }
 }
@@ -461,8 +468,9 @@ static void indices_that_make_no_sense_are_no_position(void **state)
     const struct {
         uint16_t available, used;
         bool sane;
-    } rows[] = { { 8, 0, true }, { 9, 0, false }, { 0, 1, false }, { 0, 0xffff, true },
-                 { 7, 0xffff, true }, { 8, 0xffff, false }, { 0x8000, 0, false } };
+    } rows[] = { { 8, 0, true },      { 9, 0, false },     { 0, 1, false },
+                 { 0, 0xffff, true }, { 7, 0xffff, true }, { 8, 0xffff, false },
+                 { 0x8000, 0, false } };
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         begin(8);
@@ -608,8 +616,10 @@ static int region_fd;
 
 static void begin_packed(uint32_t num, uint64_t mmap_size, uint64_t offset, uint16_t n_queues)
 {
-    const struct wire_inflight told = { .mmap_size = mmap_size, .mmap_offset = offset,
-                                        .num_queues = n_queues, .queue_size = (uint16_t)num };
+    const struct wire_inflight told = { .mmap_size = mmap_size,
+                                        .mmap_offset = offset,
+                                        .num_queues = n_queues,
+                                        .queue_size = (uint16_t)num };
     begin_at(num, BIT(RING_VERSION_1) | BIT(RING_RING_PACKED), 0, 0);
     region_fd = memfd_create("region", MFD_CLOEXEC);
     assert_int_equal(ftruncate(region_fd, 4 * STRIDE), 0);
@@ -623,14 +633,19 @@ static void end_packed(void)
 }
 
 /* The queue's region as a back-end leaves it. */
-static void put_region(uint64_t at, uint16_t used, uint16_t old_used, uint8_t wrap, uint8_t old_wrap)
+static void put_region(uint64_t at, uint16_t used, uint16_t old_used, uint8_t wrap,
+                       uint8_t old_wrap)
 {
     struct __attribute__((packed)) {
         uint64_t features;
         uint16_t version, desc_num, free_head, old_free_head, used_idx, old_used_idx;
         uint8_t used_wrap_counter, old_used_wrap_counter, padding[7];
-    } region = { .version = 1, .desc_num = 256, .used_idx = used, .old_used_idx = old_used,
-                 .used_wrap_counter = wrap, .old_used_wrap_counter = old_wrap };
+    } region = { .version = 1,
+                 .desc_num = 256,
+                 .used_idx = used,
+                 .old_used_idx = old_used,
+                 .used_wrap_counter = wrap,
+                 .old_used_wrap_counter = old_wrap };
     assert_int_equal(pwrite(region_fd, &region, sizeof(region), (off_t)at), sizeof(region));
 }
 
@@ -659,8 +674,9 @@ static void each_queue_has_its_part_of_the_region(void **state)
     begin_packed(256, 3 * STRIDE, STRIDE, 3);
     put_region(STRIDE + 2 * STRIDE, 5, 5, 1, 1);
     pass(sample_state(FRONT_SET_VRING_NUM, 2, 256));
-    const struct wire_vring_addr addr = { .index = 2, .descriptor = USER_AT, .used = USER_AT + USED,
-                                          .available = USER_AT + AVAIL };
+    const struct wire_vring_addr addr = {
+        .index = 2, .descriptor = USER_AT, .used = USER_AT + USED, .available = USER_AT + AVAIL
+    };
     pass(sample_raw(FRONT_SET_VRING_ADDR, 0, &addr, sizeof(addr), 0));
     assert_true(position_of_ring(&record, &kept, 2, SOURCE_FROM_REGION, &base, why, sizeof(why)));
     assert_true(base == packed_base(5, true));

@@ -253,8 +253,7 @@ static void every_rule_of_the_order_is_kept(void **state)
                 first_after = i;
             }
         }
-        unit_check(last_before != SIZE_MAX && first_after != SIZE_MAX &&
-                       last_before < first_after,
+        unit_check(last_before != SIZE_MAX && first_after != SIZE_MAX && last_before < first_after,
                    "%s (last is %zu) before %s (first is %zu)",
                    message_name(SPACE_FRONT, order[k].before, before), last_before,
                    message_name(SPACE_FRONT, order[k].after, after), first_after);
@@ -559,9 +558,10 @@ static void want_is_told_and_leaves_nothing(void **state)
 static bool is_told_beforehand(const struct message_row *row)
 {
     static const uint32_t ids[] = {
-        FRONT_SET_FEATURES, FRONT_SET_OWNER, FRONT_SET_PROTOCOL_FEATURES, FRONT_SET_BACKEND_REQ_FD,
-        FRONT_GPU_SET_SOCKET, FRONT_SET_LOG_BASE, FRONT_SET_LOG_FD, FRONT_SET_STATUS,
-        FRONT_SET_VRING_CALL, FRONT_SET_MEM_TABLE, FRONT_ADD_MEM_REG, FRONT_REM_MEM_REG,
+        FRONT_SET_FEATURES,       FRONT_SET_OWNER,      FRONT_SET_PROTOCOL_FEATURES,
+        FRONT_SET_BACKEND_REQ_FD, FRONT_GPU_SET_SOCKET, FRONT_SET_LOG_BASE,
+        FRONT_SET_LOG_FD,         FRONT_SET_STATUS,     FRONT_SET_VRING_CALL,
+        FRONT_SET_MEM_TABLE,      FRONT_ADD_MEM_REG,    FRONT_REM_MEM_REG,
     };
     for (size_t k = 0; k < ARRAY_SIZE(ids); k++) {
         if (row->id == ids[k]) {

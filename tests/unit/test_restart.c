@@ -15,7 +15,8 @@ struct wanted {
 static struct record state_of(unsigned bits)
 {
     struct record r = { .n_rings = 0 };
-    r.features_acked = (bits & 1 ? BIT(RING_RING_PACKED) : 0) | (bits & 2 ? BIT(RING_IN_ORDER) : 0) |
+    r.features_acked = (bits & 1 ? BIT(RING_RING_PACKED) : 0) |
+                       (bits & 2 ? BIT(RING_IN_ORDER) : 0) |
                        (bits & 4 ? BIT(RING_ACCESS_PLATFORM) : 0) |
                        (bits & 16 ? BIT(RING_VERSION_1) | BIT(RING_EVENT_IDX) : 0);
     r.last[FRONT_SET_INFLIGHT_FD].told = (bits & 8) != 0;
@@ -54,9 +55,9 @@ static void the_table_says_what_it_should(void **state)
             struct record r = state_of(bits);
             const struct restart_row *row = restart_row_of((enum device_type)device, &r);
             const struct wanted w = judged((enum device_type)device, bits);
-            unit_check(row->verdict == w.verdict && row->source == w.source,
-                       "%s %#x: %s from %s", device_name((enum device_type)device), bits,
-                       restart_verdict_name(row), restart_source_name(row->source));
+            unit_check(row->verdict == w.verdict && row->source == w.source, "%s %#x: %s from %s",
+                       device_name((enum device_type)device), bits, restart_verdict_name(row),
+                       restart_source_name(row->source));
         }
     }
 }
@@ -130,8 +131,10 @@ static void verdicts_have_names(void **state)
         enum restart_source source;
         const char *name;
     } names[] = {
-        { RESTART_SOUND, SOURCE_USED_INDEX, "sound" },  { RESTART_SOUND, SOURCE_RINGS_SHOW, "rings" },
-        { RESTART_SOUND, SOURCE_FROM_REGION, "sound" }, { RESTART_PARTLY, SOURCE_RINGS_SHOW, "partly" },
+        { RESTART_SOUND, SOURCE_USED_INDEX, "sound" },
+        { RESTART_SOUND, SOURCE_RINGS_SHOW, "rings" },
+        { RESTART_SOUND, SOURCE_FROM_REGION, "sound" },
+        { RESTART_PARTLY, SOURCE_RINGS_SHOW, "partly" },
         { RESTART_NONE, SOURCE_NOWHERE, "none" },
     };
     (void)state;
@@ -142,9 +145,12 @@ static void verdicts_have_names(void **state)
 }
 
 static const struct unit_test tests[] = {
-    UNIT(the_table_says_what_it_should), UNIT(some_row_holds_always),
-    UNIT(every_row_is_of_use),           UNIT(facts_are_those_of_the_record),
-    UNIT(what_is_carried_on_has_a_place), UNIT(verdicts_have_names),
+    UNIT(the_table_says_what_it_should),
+    UNIT(some_row_holds_always),
+    UNIT(every_row_is_of_use),
+    UNIT(facts_are_those_of_the_record),
+    UNIT(what_is_carried_on_has_a_place),
+    UNIT(verdicts_have_names),
 };
 
 UNIT_MAIN("restart", tests)

@@ -29,8 +29,8 @@ struct peer {
     int fd;
     int channel; /* its end; -1 */
     struct frame_reader reader;
-    uint32_t silent_on; /* a request that it never answers; 0: none */
-    uint32_t leaves_on; /* a request at which it leaves; 0: none */
+    uint32_t silent_on;  /* a request that it never answers; 0: none */
+    uint32_t leaves_on;  /* a request at which it leaves; 0: none */
     uint64_t base_moves; /* added to the used index when it is kicked */
     size_t n;
     struct {
@@ -248,8 +248,8 @@ static void set_up(uint32_t rings)
     struct {
         struct wire_mem_table head;
         struct wire_region region;
-    } __attribute__((packed)) table = { { .nregions = 1 },
-                                        { MEMORY_AT, MEMORY_SIZE, MEMORY_AT, 0 } };
+    } __attribute__((packed))
+    table = { { .nregions = 1 }, { MEMORY_AT, MEMORY_SIZE, MEMORY_AT, 0 } };
     tell_u64(FRONT_SET_PROTOCOL_FEATURES, PROTOCOL);
     tell(FRONT_SET_OWNER, NULL, 0, -1);
     tell_u64(FRONT_SET_FEATURES, FEATURES & ~BIT(VHOST_LOG_ALL));
@@ -594,8 +594,8 @@ static void noise_of_the_new_one_leaves_the_old_one_alone(void **state)
     open_channel();
     begin_switch();
     assert_true(new_comes(&next));
-    for (int i = 0;
-         i < 400 && (device.switching.stage != SWITCH_STARTING || next.channel < 0); i++) {
+    for (int i = 0; i < 400 && (device.switching.stage != SWITCH_STARTING || next.channel < 0);
+         i++) {
         struct peer *both[] = { &next, &back };
         for (size_t k = 0; k < 2; k++) {
             struct msg m = MSG_NULL;
