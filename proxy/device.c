@@ -20,6 +20,9 @@
 #define HOLD_MOST_S 0.5
 /* A life shorter than this makes the next one wait, twice as long each time. */
 #define SHORT_LIFE_S 1.0
+/* A back-end that serves no longer than this is followed by the next one after the first pause: one that
+ * takes over and leaves at once would be asked thousands of times a second. */
+#define SHORT_TURN_S 0.1
 #define PAUSE_FIRST_S 0.05
 #define PAUSE_MOST_S 5.0
 #define DETAIL_LEN 2048
@@ -354,9 +357,10 @@ static bool survive_loss(struct device *d)
     }
     d->n_held++;
     d->held_since = monotonic_s();
-    pause_if_short(d); /* one that takes over and leaves at once, again and again */
-    if (d->pause_s == 0) {
-        ev_timer_stop(d->loop, &d->pause);
+    ev_timer_stop(d->loop, &d->pause);
+    d->pause_s = 0;
+    if (d->held_since - d->life_began < SHORT_TURN_S) {
+        lengthen_pause(d);
     }
     if (d->options.hold_for >= 0) {
         ev_timer_set(&d->hold, d->options.hold_for, 0);
@@ -453,6 +457,7 @@ static void take_place(struct device *d)
     ev_timer_stop(d->loop, &d->hurry);
     ev_timer_stop(d->loop, &d->patience);
     d->said_ready = false;
+    d->pause_s = 0;
 }
 
 /* The first back-end of a life: the front-end has said nothing yet. */
