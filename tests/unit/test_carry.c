@@ -135,12 +135,15 @@ static void ring_sizes_in_use_are_compared(void **state)
     expect_lack(&o, "a ring of 512 in use, max_ring is 256");
 }
 
-/* The front-end has been told so many slots, whether or not it uses them yet. */
+/* A front-end that adds regions one by one has been told so many slots, whether or not it uses them
+ * yet. */
 static void slots_do_not_become_fewer(void **state)
 {
     (void)state;
     struct offer o = shown("host,device=net", net, net_protocol);
     o.mem_slots = 31;
+    expect_yes(&o);
+    record.protocol_acked = BIT(PROTOCOL_CONFIGURE_MEM_SLOTS);
     expect_lack(&o, "mem_slots 32 told, 31 here");
     record.answers.slots_known = false;
     expect_yes(&o);
@@ -148,6 +151,7 @@ static void slots_do_not_become_fewer(void **state)
     expect_lack(&o, "memory regions 32 in use, 31 slots here");
     /* What the profile made of it counts. */
     o = shown("host,device=net,mem_slots=16", net, net_protocol);
+    record.protocol_acked = BIT(PROTOCOL_CONFIGURE_MEM_SLOTS);
     o.mem_slots = 16;
     expect_yes(&o);
     o.mem_slots = 15;
@@ -177,12 +181,12 @@ static void all_that_is_missing_is_named(void **state)
     struct offer o = shown("host,device=blk", BIT(BLK_MQ) | BIT(BLK_FLUSH) | BIT(VHOST_LOG_ALL),
                            BIT(PROTOCOL_MQ) | BIT(PROTOCOL_CONFIG));
     record.features_acked = BIT(BLK_FLUSH);
-    record.protocol_acked = BIT(PROTOCOL_CONFIG);
+    record.protocol_acked = BIT(PROTOCOL_CONFIG) | BIT(PROTOCOL_CONFIGURE_MEM_SLOTS);
     record.n_rings = 2;
     record.rings[1].num = 128;
     o = (struct offer)OFFER(BIT(BLK_RO), 0, 1, 8);
     expect_lack(&o, "features that the guest uses: flush; virtqueues 2 in use, 1 here; "
-                    "features log_all; protocol features in use: config; "
+                    "features log_all; protocol features in use: config, configure_mem_slots; "
                     "the back-end is ro, which the one before was not; "
                     "mem_slots 32 told, 8 here");
 }
