@@ -120,6 +120,18 @@ enum answers_match answers_take(struct answers *a, uint32_t request, struct answ
     return ANSWERS_UNASKED;
 }
 
+void answers_put_back_take(struct answers *a, struct answer *answer)
+{
+    if (answer->kind == ANSWER_MAYBE) {
+        return;
+    }
+    make_room(a); /* there is some: it was taken off just now */
+    memmove(&a->queue[1], &a->queue[0], a->n * sizeof(a->queue[0]));
+    a->queue[0] = *answer;
+    a->n++;
+    answer->body = NULL;
+}
+
 struct answer *answers_ours_due(struct answers *a)
 {
     for (size_t i = 0; i < a->n; i++) {

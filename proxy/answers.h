@@ -48,6 +48,9 @@ bool answers_full(const struct answers *a);
 void answers_push(struct answers *a, struct answer answer);
 /* Finds what an answer with this number belongs to. Its body is the caller's to free. */
 enum answers_match answers_take(struct answers *a, uint32_t request, struct answer *ret_answer);
+/* What answers_take() gave was of no use: it is the first that is due again, with its body (which is
+ * taken). Nothing happens with one that need not come. */
+void answers_put_back_take(struct answers *a, struct answer *answer);
 /* The first answer of ours that no outstanding answer of the peer stands before; NULL if none. */
 struct answer *answers_ours_due(struct answers *a);
 /* Puts an answer of ours in the place of one that is due (there must be room), which is swallowed

@@ -20,12 +20,16 @@
 #define HOLD_MOST_S 0.5
 /* A life shorter than this makes the next one wait, twice as long each time. */
 #define SHORT_LIFE_S 1.0
+/* A back-end that serves no longer than this is followed by the next one after the first pause: one that
+ * takes over and leaves at once would be asked thousands of times a second. */
+#define SHORT_TURN_S 0.1
 #define PAUSE_FIRST_S 0.05
 #define PAUSE_MOST_S 5.0
 #define DETAIL_LEN 2048
 
 static void front_arrived(struct device *d, int fd);
 static void go_on_waiting(struct device *d);
+static void begin_hurry(struct device *d);
 static void back_arrived(struct device *d, int fd, size_t place);
 
 static bool front_is_open(const struct device *d)
@@ -197,12 +201,24 @@ static void forget(struct device *d)
     trace_context(d);
 }
 
+/* One that may stand by: beside a live one, of a device that can be held. */
+static bool may_stand_by(const struct device *d)
+{
+    return device_is_live(d) && d->options.on_loss != LOSS_CLOSE && !switch_is_on(d);
+}
+
+/* For a back-end that comes by itself. */
+static bool has_place(const struct device *d)
+{
+    return !successor_is_open(d) && (!device_is_live(d) || may_stand_by(d));
+}
+
 static void on_pause_over(struct ev_loop *loop, ev_timer *w, int events)
 {
     struct device *d = w->data;
     (void)loop;
     (void)events;
-    if (!d->closing && d->next_back >= 0 && !successor_is_open(d)) {
+    if (!d->closing && d->next_back >= 0 && has_place(d)) {
         back_arrived(d, steal_fd(&d->next_back), d->next_back_place);
     } else {
         device_advance(d);
@@ -268,6 +284,22 @@ static void keep_region_of_next(struct device *d)
         if (kept_request(&d->kept, &d->record, row, m) < 0) {
             d->record.incomplete = true;
         }
+    } else if (m->head.request != 0) {
+        d->record.last[FRONT_SET_INFLIGHT_FD].told = false;
+        kept_follow(&d->kept, &d->record);
+    }
+}
+
+/* The successor is of no use any more. A front-end that waited for it is served alone again. */
+static void drop_next(struct device *d)
+{
+    successor_close(d);
+    d->said_ready = false;
+    if (d->wire.alone) {
+        d->wire.paused = false;
+        side_close(&d->channel.requester);
+        answers_swallow(&d->channel.answers);
+        hold_withdraw(d);
     }
 }
 
@@ -288,16 +320,9 @@ static bool lose_next(struct device *d, enum ending ending, const char *detail,
     bool known = hold_look_again(d, ran, look, DETAIL_LEN);
     snprintf(why, sizeof(why), "the new back-end %s%s%s", ending_rows[ending].text,
              detail[0] != '\0' ? ": " : "", detail);
-    successor_close(d);
-    d->said_ready = false;
+    drop_next(d);
     d->next_failed = true;
     ev_timer_stop(d->loop, &d->hurry);
-    if (d->wire.alone) {
-        d->wire.paused = false;
-        side_close(&d->channel.requester);
-        answers_swallow(&d->channel.answers);
-        hold_withdraw(d);
-    }
     if (switch_is_on(d)) {
         switch_failed(d, why);
     } else if (was_ready && !d->wire.alone) {
@@ -332,8 +357,11 @@ static bool survive_loss(struct device *d)
     }
     d->n_held++;
     d->held_since = monotonic_s();
-    d->pause_s = 0;
     ev_timer_stop(d->loop, &d->pause);
+    d->pause_s = 0;
+    if (d->held_since - d->life_began < SHORT_TURN_S) {
+        lengthen_pause(d);
+    }
     if (d->options.hold_for >= 0) {
         ev_timer_set(&d->hold, d->options.hold_for, 0);
         ev_timer_start(d->loop, &d->hold);
@@ -352,6 +380,14 @@ static bool may_try_another(const struct device *d, enum ending ending)
 {
     return d->options.on_loss != LOSS_CLOSE && ending != ENDING_INCOMPATIBLE &&
            can_find_successor(d) && !is_single(d);
+}
+
+/* The channel goes with the rings: it is the successor's as soon as no other back-end runs. */
+static bool is_of_next(const struct device *d, const struct side *side)
+{
+    bool has_channel = !device_is_live(d) || d->switching.stage == SWITCH_STARTING;
+    return side == &d->next.wire.responder ||
+           (side == &d->channel.requester && successor_is_open(d) && has_channel);
 }
 
 static bool is_of_back(const struct device *d, const struct side *side)
@@ -373,8 +409,7 @@ void device_end(struct device *d, struct side *side, enum ending ending, const c
     char text[DETAIL_LEN];
     snprintf(text, sizeof(text), "%s", detail); /* it may be of what is closed now */
     say_ending(d, side, ending, text);
-    if (!d->closing && side == &d->next.wire.responder &&
-        (d->wire.open || may_try_another(d, ending))) {
+    if (!d->closing && is_of_next(d, side) && (d->wire.open || may_try_another(d, ending))) {
         char look[DETAIL_LEN] = "";
         if (lose_next(d, ending, text, look)) {
             return;
@@ -386,7 +421,11 @@ void device_end(struct device *d, struct side *side, enum ending ending, const c
     if (!d->closing && ending == ENDING_LEFT) {
         /* The last words of a peer may be on its other socket. */
         bool front = side == &d->wire.requester;
+        bool was_open = side_is_open(side);
         relay_drain(&d->channel, front ? &d->channel.responder : &d->channel.requester);
+        if (was_open && !side_is_open(side)) {
+            return; /* they were reason enough to lose it */
+        }
     }
     if (!d->closing && is_of_back(d, side) && device_is_live(d) && survive_loss(d)) {
         return;
@@ -504,7 +543,7 @@ static void announce_config(struct device *d)
 /* The successor has been told everything and has shown that it has taken it. */
 static void take_over(struct device *d)
 {
-    bool switched = switch_is_on(d);
+    bool switched = switch_is_on(d) && d->next.place == PLACE_SWITCH;
     bool reads_again = (d->wire.alone && !d->held) ||
                        config_differs(&d->record.answers.config, &d->next.greeting.offer);
     double now = monotonic_s();
@@ -553,6 +592,9 @@ static void take_over(struct device *d)
         device_tell(d, EVENT_BACK_TOOK_OVER, &d->wire.responder, N_ENDINGS, text);
         log_info(d->options.name, "back",
                  "has come, and taken over what the front-end had set up: %s", text);
+    }
+    if (switch_is_on(d) && d->switching.stage == SWITCH_PREPARING) {
+        begin_hurry(d); /* it was another one that has come meanwhile */
     }
 }
 
@@ -632,7 +674,7 @@ static bool next_is_prepared(struct device *d)
             begin_hurry(d);
         }
         switch_prepared(d);
-        return false;
+        return d->next.state == FINISHING;
     }
     ev_timer_stop(d->loop, &d->hurry);
     if (!d->said_ready && !d->next.asking) {
@@ -655,8 +697,7 @@ static void advance_next(struct device *d)
         }
         if (d->next.changed && d->next.state == PREPARED) {
             /* What it knows is of yesterday. */
-            successor_close(d);
-            d->said_ready = false;
+            drop_next(d);
             if (switch_is_on(d)) {
                 seeker_start(&d->places[PLACE_SWITCH].seeker);
             } else {
@@ -877,12 +918,6 @@ static void front_accepted(struct listener *l, int fd)
     }
 }
 
-/* One that may stand by: beside a live one, of a device that can be held. */
-static bool may_stand_by(const struct device *d)
-{
-    return device_is_live(d) && d->options.on_loss != LOSS_CLOSE && !switch_is_on(d);
-}
-
 /* A connection that failed at once is not followed by the next one at once. */
 static void keep_back(struct device *d, int fd, size_t place)
 {
@@ -902,8 +937,7 @@ static void back_accepted(struct listener *l, int fd)
     struct device *d = place->device;
     size_t n = (size_t)(place - d->places);
     struct side *taken = device_is_live(d) ? &d->wire.responder : &d->next.wire.responder;
-    bool free = !successor_is_open(d) && !d->closing;
-    if (free && (!device_is_live(d) || may_stand_by(d))) {
+    if (!d->closing && has_place(d)) {
         if (d->wire.open && ev_is_active(&d->pause)) {
             keep_back(d, fd, n);
         } else {
@@ -1024,6 +1058,9 @@ static void wire_answering(struct relay *r, const struct message_row *row, struc
     if ((row->traits & STOPS_RING) != 0) {
         kept_follow(&d->kept, &d->record);
     }
+    if (switch_has_stopped(d)) {
+        device_settle(d); /* there is room for a question again */
+    }
 }
 
 /* Questions to a live back-end are those of a switch. */
@@ -1142,8 +1179,7 @@ void device_switch_place(struct device *d, const struct endpoint *e)
     init_place(d, PLACE_SWITCH, e);
     place->used = false; /* for nothing but the switch */
     stop_seeking(d);
-    successor_close(d);
-    d->said_ready = false;
+    drop_next(d);
     begin_hurry(d);
     device_settle(d);
 }

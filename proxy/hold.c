@@ -172,6 +172,9 @@ static bool owes_lost_position(const struct device *d)
     return false;
 }
 
+/* A bit a page: 64 TiB of memory. */
+#define LOG_MOST (UINT64_C(2) << 30)
+
 /* Pages that the back-end had written may be missing in the log of a migration: all count as written.
  */
 static bool mark_all_dirty(struct device *d, char *why, size_t why_len)
@@ -185,7 +188,7 @@ static bool mark_all_dirty(struct device *d, char *why, size_t why_len)
         return true;
     }
     record_last_get(&d->record, FRONT_SET_LOG_BASE, &log, sizeof(log));
-    bool done = fd >= 0 && fstat(fd, &st) == 0 && log.size > 0 && log.size < INT64_MAX / 2 &&
+    bool done = fd >= 0 && fstat(fd, &st) == 0 && log.size > 0 && log.size <= LOG_MOST &&
                 log.offset < INT64_MAX / 2 && (uint64_t)st.st_size >= log.offset + log.size;
     memset(ones, 0xff, sizeof(ones));
     for (uint64_t at = 0; done && at < log.size;) {
@@ -234,8 +237,12 @@ static bool can_hold(struct device *d, char *why, size_t why_len)
         snprintf(why, why_len, "not everything that the front-end said could be kept");
         return false;
     }
-    record_rings_run(&d->record);
-    bool sound = find_positions(d, why, why_len);
+    /* In a switch the old one has said where its rings stand before it was lost. */
+    bool stopped = d->switching.stage == SWITCH_REGION || d->switching.stage == SWITCH_STARTING;
+    if (!stopped) {
+        record_rings_run(&d->record);
+    }
+    bool sound = stopped || find_positions(d, why, why_len);
     if ((!sound && !asked) || owes_lost_position(d)) {
         return false;
     }
@@ -258,10 +265,12 @@ bool hold_begin(struct device *d, char *why, size_t why_len)
     if (!can_hold(d, why, why_len)) {
         return false;
     }
-    side_close(&d->channel.requester);
-    answers_swallow(&d->channel.answers);
-    relay_update(&d->channel);
-    hold_withdraw(d);
+    if (d->switching.stage != SWITCH_STARTING) { /* there it is the new one's already */
+        side_close(&d->channel.requester);
+        answers_swallow(&d->channel.answers);
+        relay_update(&d->channel);
+        hold_withdraw(d);
+    }
     d->held = true;
     if (lossy) {
         log_warn(d->options.name, NULL, "not all can be kept: %s", text);

@@ -39,9 +39,14 @@ static bool fail(const struct look *l, const char *what)
 
 /* ---- the guest's memory ---- */
 
-static bool read_all(int fd, uint64_t offset, void *to, size_t len)
+/* `at` bytes behind `offset`, which is the front-end's word. */
+static bool read_all(int fd, uint64_t offset, uint64_t at, void *to, size_t len)
 {
     size_t done = 0;
+    if (offset > INT64_MAX || at > INT64_MAX - offset || len > INT64_MAX - offset - at) {
+        return false;
+    }
+    offset += at;
     while (done < len) {
         ssize_t n = pread(fd, (uint8_t *)to + done, len - done, (off_t)(offset + done));
         if (n < 0 && errno == EINTR) {
@@ -66,11 +71,10 @@ static bool read_guest(const struct look *l, uint64_t address, void *to, size_t 
             continue;
         }
         uint64_t within = address - start;
-        if (len > region->size - within || region->mmap_offset > INT64_MAX ||
-            within > INT64_MAX - region->mmap_offset) {
+        if (len > region->size - within) {
             return fail(l, "reaches past its memory region");
         }
-        if (!read_all(kept_region(l->k, region), region->mmap_offset + within, to, len)) {
+        if (!read_all(kept_region(l->k, region), region->mmap_offset, within, to, len)) {
             return fail(l, "its memory cannot be read");
         }
         return true;
@@ -185,8 +189,8 @@ static bool packed_position(const struct look *l, uint32_t *ret_base)
     if (l->addr.index >= told.num_queues || stride < REGION_USED_AT + REGION_LEN) {
         return fail(l, "is not in the in-flight region");
     }
-    if (!read_all(kept_last(l->k, FRONT_SET_INFLIGHT_FD),
-                  told.mmap_offset + stride * l->addr.index + REGION_USED_AT, bytes, 6)) {
+    if (!read_all(kept_last(l->k, FRONT_SET_INFLIGHT_FD), told.mmap_offset,
+                  stride * l->addr.index + REGION_USED_AT, bytes, sizeof(bytes))) {
         return fail(l, "the in-flight region cannot be read");
     }
     memcpy(&used, bytes, sizeof(used));

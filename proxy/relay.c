@@ -6,6 +6,7 @@
 #include "relay.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,7 +114,7 @@ static void watch_lateness(struct relay *r)
 }
 
 static void send_our_answers(struct relay *r);
-static void pass_answer(struct relay *r, const struct answer *to, struct msg *m);
+static void pass_answer(struct relay *r, struct answer *to, struct msg *m);
 
 static bool can_fail(const struct answer *a)
 {
@@ -123,12 +124,13 @@ static bool can_fail(const struct answer *a)
     return result == 1;
 }
 
-/* The requester gets a failure now; the responder's own answer, when it comes, is dropped. */
-static void replace_late_answer(struct relay *r, struct answer *late)
+/* The requester gets a failure now; the responder's own answer, when it comes, is dropped. False: there
+ * is none that it could get. */
+static bool replace_late_answer(struct relay *r, struct answer *late)
 {
     bool takes_long = late->row != NULL && (late->row->traits & TAKES_LONG) != 0;
     if (late->kind != ANSWER_TO_RELAY || answers_full(&r->answers) || (takes_long && !r->alone)) {
-        return;
+        return false;
     }
     double age = monotonic_s() - late->since;
     if (r->alone) {
@@ -140,11 +142,15 @@ static void replace_late_answer(struct relay *r, struct answer *late)
         } else {
             end(r, &r->requester, ENDING_NO_BACK_END, message_name(r->space, late->request, name));
         }
-    } else if (can_fail(late)) {
-        r->hooks->slow(r, late, age, true);
-        answers_replace(&r->answers, late);
-        send_our_answers(r);
+        return true;
     }
+    if (!can_fail(late)) {
+        return false;
+    }
+    r->hooks->slow(r, late, age, true);
+    answers_replace(&r->answers, late);
+    send_our_answers(r);
+    return true;
 }
 
 static void on_late(struct ev_loop *loop, ev_timer *w, int events)
@@ -157,7 +163,7 @@ static void on_late(struct ev_loop *loop, ev_timer *w, int events)
         return; /* nothing outstanding: no timer, no wake-ups */
     }
     double age = monotonic_s() - oldest->since;
-    double next = 3600;
+    double next = HUGE_VAL; /* nothing more to say of this one: the next one starts the timer */
     if (r->slow_after > 0 && !oldest->said_slow && !r->alone) {
         if (age >= r->slow_after) {
             oldest->said_slow = true;
@@ -171,12 +177,13 @@ static void on_late(struct ev_loop *loop, ev_timer *w, int events)
     }
     if (fail > 0 && oldest->kind == ANSWER_TO_RELAY) {
         if (age >= fail) {
-            replace_late_answer(r, oldest);
+            next = replace_late_answer(r, oldest) ? 0 : next;
         } else if (fail - age < next) {
             next = fail - age;
         }
     }
-    if (side_is_open(&r->responder) || (r->alone && side_is_open(&r->requester))) {
+    bool goes_on = side_is_open(&r->responder) || (r->alone && side_is_open(&r->requester));
+    if (goes_on && next != HUGE_VAL) {
         ev_timer_set(&r->late, next < 0.001 ? 0.001 : next, 0);
         ev_timer_start(loop, &r->late);
     }
@@ -474,7 +481,16 @@ static void end_by_match(struct relay *r, enum answers_match match, const struct
     end(r, &r->responder, ENDING_WRONG_REPLY, detail);
 }
 
-static void pass_answer(struct relay *r, const struct answer *to, struct msg *m)
+/* An answer of the responder's that is of no use to anyone: the requester still waits for one, if the
+ * device lives on without this responder. */
+static void reject_answer(struct relay *r, struct answer *to)
+{
+    if (to->kind == ANSWER_TO_RELAY && !r->alone) {
+        answers_put_back_take(&r->answers, to);
+    }
+}
+
+static void pass_answer(struct relay *r, struct answer *to, struct msg *m)
 {
     struct verdict v = { .kind = VERDICT_PASS };
     if (to->row != NULL && r->hooks->answering != NULL) {
@@ -488,6 +504,7 @@ static void pass_answer(struct relay *r, const struct answer *to, struct msg *m)
         char detail[DETAIL_LEN];
         verdict_print(&v, r->rewrite.interface->device, reason, sizeof(reason));
         snprintf(detail, sizeof(detail), "answer to %s: %s", to->row->name, reason);
+        reject_answer(r, to);
         end(r, &r->responder, v.kind == VERDICT_INCOMPATIBLE ? ENDING_INCOMPATIBLE : ENDING_REFUSED,
             detail);
         return;
@@ -516,12 +533,16 @@ static void take_answer(struct relay *r, struct msg *m)
         end_by_match(r, match, m, &to);
         return;
     }
+    if (r->answers.n > 0 && !ev_is_active(&r->late)) {
+        watch_lateness(r); /* one that stands behind one that was late */
+    }
     struct check_fault fault = check_message(to.row, true, m);
     if (fault.result != CHECK_OK) {
+        reject_answer(r, &to);
         end_by_check(r, &r->responder, m, &fault);
     } else if (to.kind == ANSWER_TO_US) {
         r->hooks->answered(r, m);
-    } else if (to.kind != ANSWER_SWALLOWED) {
+    } else if (to.kind != ANSWER_SWALLOWED && side_is_open(&r->requester)) {
         pass_answer(r, &to, m);
     }
     free(to.body);
@@ -638,8 +659,8 @@ static bool may_read_requester(const struct relay *r)
 
 static bool may_read_responder(const struct relay *r)
 {
-    if (trace_is_full(r->trace)) {
-        return false;
+    if (trace_is_full(r->trace) || r->n_owed > 0) {
+        return false; /* what it has not been asked yet it cannot answer */
     }
     return !side_is_open(&r->requester) || side_has_room(&r->requester);
 }

@@ -36,6 +36,23 @@ static void finish(struct device *d, const char *error)
     }
 }
 
+/* Everything is there that a new back-end must be told. */
+static bool can_prepare(const struct device *d, char *why, size_t why_len)
+{
+    const char *reason = NULL;
+    if (d->record.incomplete) {
+        reason = "not everything that the front-end said could be kept";
+    } else if (d->record.postcopy != POSTCOPY_NONE) {
+        reason = "a postcopy migration is under way (try again when it is over)";
+    } else if (!d->wire.keeps) {
+        reason = "nothing is kept with --on-back-end-loss close";
+    }
+    if (reason != NULL) {
+        snprintf(why, why_len, "%s", reason);
+    }
+    return reason == NULL;
+}
+
 int switch_begin(struct device *d, const struct endpoint *e, switch_done_fn *done, void *owner,
                  char *why, size_t why_len)
 {
@@ -48,9 +65,8 @@ int switch_begin(struct device *d, const struct endpoint *e, switch_done_fn *don
         snprintf(why, why_len, "the device is just closing (try again)");
         return -EAGAIN;
     }
-    if (d->record.postcopy != POSTCOPY_NONE) {
-        snprintf(why, why_len, "a postcopy migration is under way (try again when it is over)");
-        return -EBUSY;
+    if (!can_prepare(d, why, why_len)) {
+        return -EINVAL;
     }
     s->done = done;
     s->owner = owner;
@@ -96,7 +112,8 @@ static int stop_message(const struct device *d, size_t at, struct msg *ret_msg)
 static void stop_rings(struct device *d)
 {
     struct switching *s = &d->switching;
-    while (s->at < 2 * (size_t)d->record.n_rings && side_has_room(&d->wire.responder)) {
+    while (s->at < 2 * (size_t)d->record.n_rings && side_has_room(&d->wire.responder) &&
+           !answers_full(&d->wire.answers)) {
         struct msg m = MSG_NULL;
         size_t ring = s->at % d->record.n_rings;
         bool ask = s->at >= d->record.n_rings;
@@ -182,7 +199,7 @@ static void start_rings(struct device *d)
 static void go_back(struct device *d)
 {
     struct switching *s = &d->switching;
-    while (!s->fence && side_has_room(&d->wire.responder)) {
+    while (!s->fence && side_has_room(&d->wire.responder) && !answers_full(&d->wire.answers)) {
         struct msg m = MSG_NULL;
         int result = replay_next(&s->replay, &d->record, &d->kept, &m);
         bool has_answer = false;
@@ -204,6 +221,12 @@ static void go_back(struct device *d)
 void switch_prepared(struct device *d)
 {
     if (d->switching.stage != SWITCH_PREPARING) {
+        return;
+    }
+    char why[128];
+    if (!can_prepare(d, why, sizeof(why))) {
+        /* That has come about meanwhile. */
+        device_end(d, &d->next.wire.responder, ENDING_INCOMPATIBLE, why);
         return;
     }
     if (d->record.last[FRONT_SET_INFLIGHT_FD].told && keeps_requests(d) && !is_of_one_kind(d)) {

@@ -86,7 +86,12 @@ def rewrite():
 
 (FRONT_COMES, BACK_COMES, FRONT_SAYS, BACK_ANSWERS, FRONT_RAW, BACK_RAW, FRONT_READS, BACK_READS,
  FRONT_LEAVES, BACK_LEAVES, OPENS_CHANNEL, CHANNEL_ASKS, CHANNEL_ANSWERS, CHANNEL_RAW,
- CHANNEL_LEAVES, LOOP_TURNS) = range(16)
+ CHANNEL_LEAVES, LOOP_TURNS, BACK_OBEYS, NEXT_COMES, NEXT_OBEYS, NEXT_ANSWERS, NEXT_RAW,
+ NEXT_LEAVES, STANDBY_COMES, SWITCHES, TIME_PASSES, FRONT_SETS_UP, MEMORY_CHANGES) = range(27)
+# What FRONT_SETS_UP sets up, and the timers of TIME_PASSES in their order.
+PACKED, LOG, ACKS, REGION, MANY, ENABLED = 1, 2, 4, 8, 16, 32
+(PATIENCE, HURRY, HOLD, SETTLE, LINGER, PAUSE, LATE, CHANNEL_LATE, NEXT_LATE, SEEK_FRONT, SEEK_BACK,
+ SEEK_STANDBY, SEEK_SWITCH) = range(13)
 
 
 def device():
@@ -130,6 +135,129 @@ def device():
           act(LOOP_TURNS))
     write("device", "cut", host + raw(FRONT_RAW, message(5)[:7], 2) + act(FRONT_LEAVES))
     write("device", "lookup-back", host + setup + raw(BACK_RAW, message(1, 5, bytes(8)), 3))
+
+
+def restart():
+    def act(action, *data):
+        return bytes([action, *data])
+
+    def do(*actions):
+        return b"".join(bytes([a]) if isinstance(a, int) else a for a in actions)
+
+    def time(timer):
+        return act(TIME_PASSES, timer)
+
+    def up(what, rings=2):
+        return act(FRONT_SETS_UP, what, rings)
+
+    begin = do(FRONT_COMES, BACK_COMES, BACK_OBEYS)
+    comes = do(NEXT_COMES, time(PAUSE), NEXT_OBEYS, LOOP_TURNS, NEXT_OBEYS)
+    standby = do(time(SETTLE), STANDBY_COMES, NEXT_OBEYS, time(SETTLE), NEXT_OBEYS)
+    channel = do(OPENS_CHANNEL, BACK_OBEYS, act(CHANNEL_ASKS, *said(6, body=bytes(16))), LOOP_TURNS)
+    switch = do(act(SWITCHES, 0), NEXT_COMES, NEXT_OBEYS, BACK_OBEYS, NEXT_OBEYS, BACK_OBEYS,
+                NEXT_OBEYS, LOOP_TURNS, BACK_OBEYS)
+    loss = do(BACK_LEAVES, LOOP_TURNS)
+    front = do(act(FRONT_SAYS, *said(1)), act(FRONT_SAYS, *said(24, more=8, body=bytes(12))),
+               act(FRONT_SAYS, *said(11, body=bytes(8))), FRONT_READS)
+    setups = {"split": ENABLED, "region": ENABLED | ACKS | REGION, "log": ENABLED | ACKS | LOG,
+              "packed": ENABLED | ACKS | REGION | PACKED, "lost": ENABLED | PACKED,
+              "many": ENABLED | MANY | ACKS}
+    for spec, kind in enumerate(("host", "net", "pinned", "blk")):
+        for name, what in setups.items():
+            for how, loss_is in ((3, "auto"), (3 | 16, "hold")):
+                options = bytes([spec, how])
+                ready = options + begin + up(what, 90) + do(BACK_OBEYS) + channel
+                write("device", f"loss-{kind}-{name}-{loss_is}", ready + loss + front + comes +
+                      do(NEXT_LEAVES, LOOP_TURNS, front, comes, FRONT_LEAVES, LOOP_TURNS))
+            beside = bytes([spec, 3]) + begin + up(what, 90) + do(BACK_OBEYS)
+            write("device", f"switch-{kind}-{name}", beside + channel + switch + front)
+            write("device", f"standby-{kind}-{name}", bytes([spec | 4, 3]) + beside[2:] + standby +
+                  front + do(NEXT_OBEYS) + loss + do(NEXT_OBEYS, time(SETTLE), NEXT_OBEYS, front))
+    net = bytes([1, 3 | 16])
+    ready = net + begin + up(ENABLED | ACKS, 2) + do(BACK_OBEYS) + channel
+    lost = ready + loss
+    prepared = ready + do(act(SWITCHES, 0), NEXT_COMES, NEXT_OBEYS)
+    stories = {
+        "switch-new-leaves": prepared + do(NEXT_LEAVES, BACK_OBEYS, LOOP_TURNS, BACK_OBEYS),
+        "switch-new-leaves-late": prepared + do(BACK_OBEYS, NEXT_LEAVES, BACK_OBEYS, BACK_OBEYS),
+        "switch-old-leaves": prepared + loss + do(NEXT_OBEYS, LOOP_TURNS, NEXT_OBEYS),
+        "switch-old-leaves-late": prepared + do(BACK_OBEYS, BACK_LEAVES, NEXT_OBEYS, NEXT_OBEYS),
+        "switch-front-leaves": prepared + do(FRONT_LEAVES, LOOP_TURNS),
+        "switch-to-nobody": ready + do(act(SWITCHES, 2), LOOP_TURNS, time(SEEK_SWITCH), time(HURRY)),
+        "switch-to-no-place": ready + do(act(SWITCHES, 3), LOOP_TURNS, time(HURRY), LOOP_TURNS),
+        "switch-twice": ready + switch + switch,
+        "switch-while-held": lost + switch + front,
+        "switch-while-another-is-told": lost + do(NEXT_COMES, time(PAUSE), NEXT_ANSWERS) +
+                                        said(1) + switch,
+        "switch-before-a-front": net + do(BACK_COMES, act(SWITCHES, 0), NEXT_COMES, FRONT_COMES,
+                                          NEXT_OBEYS, NEXT_OBEYS),
+        "switch-channel-noise": prepared + do(BACK_OBEYS, act(CHANNEL_RAW, 1, 13, 0), bytes(13),
+                                              NEXT_OBEYS, BACK_OBEYS, BACK_OBEYS),
+        "loss-with-last-words": ready + act(CHANNEL_RAW, 1, 12, 0) + message(9, 2) + loss + comes,
+        "loss-of-a-successor": lost + do(NEXT_COMES, time(PAUSE), act(NEXT_ANSWERS), said(1),
+                                         NEXT_LEAVES, LOOP_TURNS) + comes,
+        "loss-again-and-again": lost + 6 * (comes + do(NEXT_LEAVES, LOOP_TURNS)),
+        "loss-of-the-memory": ready + act(MEMORY_CHANGES, 0, 0, 0xff) + loss + comes + front,
+        "loss-of-sense": ready + act(MEMORY_CHANGES, 2, 0x20, 1, 0xff, 0xff) + loss + comes + front,
+        "loss-with-bad-answer": ready + do(act(FRONT_SAYS, *said(1)), BACK_READS,
+                                           act(BACK_ANSWERS, *said(1, how=1, more=3)), LOOP_TURNS) +
+                                comes + do(FRONT_READS),
+        "held-too-long": bytes([1 | 8]) + lost[1:] + time(HOLD) + do(LOOP_TURNS, time(LINGER)),
+        "held-then-reset": lost + do(act(FRONT_SAYS, *said(34)), FRONT_READS) + comes + front,
+        "detached": bytes([1 | 16, 3]) + do(FRONT_COMES, act(FRONT_SAYS, *said(1)), FRONT_READS) +
+                    up(ENABLED | ACKS, 2) + front + do(BACK_COMES, BACK_OBEYS, LOOP_TURNS, BACK_OBEYS),
+        "detached-and-lost": bytes([1 | 16, 3]) + do(FRONT_COMES, act(FRONT_SAYS, *said(1))) +
+                             up(ENABLED | ACKS, 2) + do(BACK_COMES, BACK_OBEYS, BACK_LEAVES) +
+                             front + comes,
+        "late-and-lost": bytes([1, 3 | 8 | 128]) + ready[2:] +
+                         do(act(FRONT_SAYS, *said(1)), LOOP_TURNS, time(LATE), LOOP_TURNS) + comes,
+    }
+    for name, data in stories.items():
+        write("device", name, data)
+
+
+def position():
+    def place(at, region=0):
+        return struct.pack("=BH", region, at)
+
+    def anywhere(at):
+        return struct.pack("=BHQ", 0xff, 0, at)
+
+    version_1, packed, gpa, power, big, no_fd, inflight = (1 << i for i in range(7))
+    addresses = place(0, 1) + place(0x80, 1) + place(0x40, 1)  # descriptors, used, available
+    region = b"\1" + place(0, 1) + place(0x3000) + place(0, 1) + place(0)
+
+    def ring(entries, size, available, heads):
+        return struct.pack("<HH", 0, available) + b"".join(
+            struct.pack("<H", h) + bytes(size - 2) for h in heads + [0] * (entries - len(heads)))
+
+    def memory(available, used, heads, done):
+        out = bytes(0x40) + ring(8, 2, available, heads)
+        return out + bytes(0x80 - len(out)) + ring(8, 8, used, done)
+
+    split = bytes([version_1 | power, 3]) + addresses + region
+    write("position", "idle", split + memory(3, 3, [0, 1, 2], [2, 1, 0]))
+    write("position", "in-order", split + memory(4, 2, [0, 1, 2, 3], [0, 1]))
+    write("position", "overtaken", split + memory(4, 2, [0, 1, 2, 3], [1, 2]))
+    write("position", "twice", split + memory(8, 0, [0] * 8, []))
+    write("position", "no-sense", split + memory(100, 0, [], []))
+    write("position", "wrapped", split + memory(2, 0xfffe, [0, 1, 2, 3, 4, 5, 6, 7],
+                                                [0, 1, 2, 3, 4, 5]))
+    write("position", "big-endian", bytes([power | big, 3]) + split[2:] +
+          memory(0x400, 0x200, [0, 0x100, 0x200, 0x300], [0, 0x100]))
+    write("position", "guest-addresses", bytes([version_1 | gpa | power, 3]) + split[2:] +
+          memory(4, 2, [0, 1, 2, 3], [0, 1]))
+    write("position", "no-descriptor", bytes([version_1 | power | no_fd, 3]) + split[2:])
+    write("position", "no-region", split[:-len(region)] + b"\0")
+    write("position", "huge", bytes([version_1 | power, 16]) + split[2:])
+    write("position", "far", bytes([version_1 | power, 3]) + 3 * anywhere(2 ** 64 - 2) +
+          b"\1" + 4 * anywhere(2 ** 64 - 1))
+    queue = struct.pack("<QHHHHHHBB", 0, 1, 8, 0, 0, 5, 3, 1, 1)
+    for name, flags in (("published", 0x8080), ("not-published", 0x80)):
+        ring_of_8 = bytes(3 * 16 + 14) + struct.pack("<H", flags) + bytes(4 * 16)
+        write("position", "packed-" + name, bytes([version_1 | packed | power | inflight, 3]) +
+              addresses + region + place(0x100) + place(0x200) + b"\1" + ring_of_8 +
+              bytes(0x200 - len(ring_of_8)) + queue)
 
 
 def block(kind, body):
@@ -177,3 +305,5 @@ if __name__ == "__main__":
     spec()
     rewrite()
     device()
+    restart()
+    position()

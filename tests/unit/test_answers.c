@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Outstanding answers of one wire, and in which order they may come. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "answers.h"
@@ -309,6 +310,154 @@ static void it_agrees_with_a_simple_model(void **state)
     }
 }
 
+/* ---- a responder that is lost ---- */
+
+static void push_body(struct answers *a, uint32_t request, enum answer_kind kind)
+{
+    struct answer answer = { .request = request, .kind = kind, .body_len = 8 };
+    answer.body = malloc(answer.body_len);
+    assert_non_null(answer.body);
+    memset(answer.body, (int)request, answer.body_len);
+    answers_push(a, answer);
+}
+
+static void what_the_requester_waits_for_is_inherited(void **state)
+{
+    struct answers a = { .n = 0 };
+    (void)state;
+    push(&a, 1, ANSWER_MAYBE);
+    push(&a, 2, ANSWER_TO_RELAY);
+    push(&a, 3, ANSWER_TO_US);
+    push(&a, 4, ANSWER_OURS);
+    push(&a, 5, ANSWER_SWALLOWED);
+    push(&a, 6, ANSWER_TO_RELAY);
+    answers_inherit(&a);
+    assert_int_equal(a.n, 3);
+    assert_int_equal(a.queue[0].request, 2);
+    assert_int_equal(a.queue[1].request, 4);
+    assert_int_equal(a.queue[2].request, 6);
+    /* Still in their order. */
+    assert_null(answers_ours_due(&a));
+    answers_remove(&a, &a.queue[0]);
+    assert_int_equal(answers_ours_due(&a)->request, 4);
+    answers_clear(&a);
+    assert_int_equal(a.n, 0);
+}
+
+static void what_a_lost_requester_asked_is_swallowed(void **state)
+{
+    struct answers a = { .n = 0 };
+    struct answer got;
+    (void)state;
+    push(&a, 1, ANSWER_TO_RELAY);
+    push(&a, 2, ANSWER_TO_US);
+    answers_swallow(&a);
+    assert_int_equal(answers_take(&a, 1, &got), ANSWERS_MATCHED);
+    assert_int_equal(got.kind, ANSWER_SWALLOWED);
+    assert_int_equal(answers_take(&a, 2, &got), ANSWERS_MATCHED);
+    assert_int_equal(got.kind, ANSWER_TO_US);
+}
+
+/* An answer that came and was of no use: its request is still to be answered, before all others. */
+static void an_answer_that_is_of_no_use_is_due_again(void **state)
+{
+    struct answers a = { .n = 0 };
+    struct answer got;
+    (void)state;
+    push_body(&a, 1, ANSWER_TO_RELAY);
+    for (uint32_t i = 1; i < ANSWERS_MAX; i++) {
+        push_body(&a, 2, ANSWER_TO_RELAY);
+    }
+    assert_int_equal(answers_take(&a, 1, &got), ANSWERS_MATCHED);
+    answers_put_back_take(&a, &got);
+    assert_null(got.body);
+    assert_int_equal(a.n, ANSWERS_MAX);
+    expect(&a, 2, ANSWERS_WRONG);
+    assert_int_equal(answers_take(&a, 1, &got), ANSWERS_MATCHED);
+    assert_int_equal(got.body[0], 1);
+    free(got.body);
+    /* What need not come is not waited for again. */
+    got = (struct answer){ .request = 9, .kind = ANSWER_MAYBE, .times = 1 };
+    answers_put_back_take(&a, &got);
+    expect(&a, 9, ANSWERS_WRONG);
+    answers_clear(&a);
+}
+
+static void a_late_answers_request_goes_with_ours(void **state)
+{
+    struct answers a = { .n = 0 };
+    struct answer got;
+    (void)state;
+    push_body(&a, 1, ANSWER_TO_RELAY);
+    answers_replace(&a, &a.queue[0]);
+    assert_int_equal(a.n, 2);
+    assert_int_equal(answers_ours_due(&a)->body[0], 1);
+    answers_remove(&a, answers_ours_due(&a));
+    assert_int_equal(answers_take(&a, 1, &got), ANSWERS_MATCHED);
+    assert_null(got.body);
+    assert_int_equal(got.kind, ANSWER_SWALLOWED);
+}
+
+/* Any walk through all there is to do: each body is freed once (as the sanitizers see), and belongs to
+ * its request as long as it is there. */
+static void bodies_go_with_their_requests(void **state)
+{
+    uint64_t seed = 8;
+    (void)state;
+    for (int round = 0; round < 300; round++) {
+        struct answers a = { .n = 0 };
+        for (int i = 0; i < STEPS; i++) {
+            uint32_t request = 1 + (uint32_t)(sample_random(&seed) % 5);
+            struct answer got = { .body = NULL };
+            struct answer *due;
+            switch (sample_random(&seed) % 12) {
+            case 0:
+                answers_inherit(&a);
+                break;
+            case 1:
+                answers_swallow(&a);
+                break;
+            case 2:
+                due = answers_oldest_due(&a);
+                if (due != NULL && due->kind == ANSWER_TO_RELAY && !answers_full(&a)) {
+                    answers_replace(&a, due);
+                }
+                break;
+            case 3:
+                due = answers_ours_due(&a);
+                if (due != NULL) {
+                    answers_remove(&a, due);
+                }
+                break;
+            case 4:
+            case 5:
+            case 6:
+                if (answers_take(&a, request, &got) == ANSWERS_MATCHED) {
+                    if (got.kind != ANSWER_MAYBE && sample_random(&seed) % 3 == 0) {
+                        answers_put_back_take(&a, &got);
+                    }
+                    free(got.body);
+                }
+                break;
+            default:
+                if (!answers_full(&a)) {
+                    enum answer_kind kind = (enum answer_kind)(sample_random(&seed) % 5);
+                    if (kind == ANSWER_TO_RELAY) {
+                        push_body(&a, request, kind);
+                    } else {
+                        push(&a, request, kind);
+                    }
+                }
+            }
+            assert_true(a.n <= ANSWERS_MAX);
+            for (size_t k = 0; k < a.n; k++) {
+                assert_true(a.queue[k].body == NULL || a.queue[k].body[0] == a.queue[k].request);
+            }
+        }
+        answers_clear(&a);
+    }
+}
+
 static const struct unit_test tests[] = {
     UNIT(answers_come_in_the_order_of_requests),
     UNIT(a_wrong_answer_names_the_one_that_is_due),
@@ -323,6 +472,11 @@ static const struct unit_test tests[] = {
     UNIT(the_kind_of_a_match_is_told),
     UNIT(size_is_known_where_one_answer_of_one_size_can_come),
     UNIT(it_agrees_with_a_simple_model),
+    UNIT(what_the_requester_waits_for_is_inherited),
+    UNIT(what_a_lost_requester_asked_is_swallowed),
+    UNIT(an_answer_that_is_of_no_use_is_due_again),
+    UNIT(a_late_answers_request_goes_with_ours),
+    UNIT(bodies_go_with_their_requests),
 };
 
 UNIT_MAIN("answers", tests)

@@ -265,13 +265,16 @@ static void gates_open_by_their_bit_alone(void **state)
 
 /* ---- what is kept of each message ---- */
 
-/* Of ring 5, where it names one. */
+/* Of ring 5, or of byte 5 of the configuration space, where it names one. */
 static struct msg of_ring_5(const struct message_row *row)
 {
+    const enum field_kind kinds[] = { KIND_QUEUE_INDEX, KIND_CONFIG_OFFSET };
     struct msg m = sample_message(row, false);
-    const struct field *f = field_of_kind(&payloads[row->payload], KIND_QUEUE_INDEX);
-    if (f != NULL) {
-        field_set(&m, f, 5);
+    for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
+        const struct field *f = field_of_kind(&payloads[row->payload], kinds[k]);
+        if (f != NULL) {
+            field_set(&m, f, 5);
+        }
     }
     return m;
 }

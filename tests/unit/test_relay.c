@@ -392,6 +392,26 @@ static void late_answers_are_said_once(void **state)
     bench_stop(&b);
 }
 
+/* The first does not hide those behind it, nor those of later. */
+static void each_late_answer_is_said(void **state)
+{
+    (void)state;
+    start("host");
+    b.relay.slow_after = 0.02;
+    ask(FRONT_GET_FEATURES, 0);
+    ask(FRONT_GET_STATUS, 0);
+    bench_wait(&b, 0.1);
+    answer(FRONT_GET_FEATURES, 1);
+    bench_wait(&b, 0.1);
+    assert_int_equal(b.n_slow, 2);
+    answer(FRONT_GET_STATUS, 1);
+    bench_wait(&b, 0.1);
+    ask(FRONT_GET_FEATURES, 0);
+    bench_wait(&b, 0.1);
+    assert_int_equal(b.n_slow, 3);
+    bench_stop(&b);
+}
+
 static void late_answers_are_replaced_and_swallowed(void **state)
 {
     (void)state;
@@ -432,6 +452,147 @@ static void late_answers_find_room_in_a_full_queue(void **state)
     bench_stop(&b);
 }
 
+/* ---- a responder that is lost, and the next one ---- */
+
+static void start_held(const char *spec)
+{
+    start(spec);
+    b.holds = b.relay.keeps = true;
+}
+
+static void what_was_not_answered_is_asked_again(void **state)
+{
+    const struct wire_config head = { .size = 8 };
+    uint8_t body[sizeof(head) + 8] = { 0 };
+    (void)state;
+    memcpy(body, &head, sizeof(head));
+    start_held("host");
+    ask(FRONT_GET_FEATURES, 0);
+    bench_send(&b, b.requester, sample_raw(FRONT_GET_CONFIG, 0, body, sizeof(body), 0));
+    ask(FRONT_GET_STATUS, 0);
+    bench_expect(b.responder, FRONT_GET_FEATURES, 1, 0);
+    answer(FRONT_GET_FEATURES, 3);
+    bench_expect(b.requester, FRONT_GET_FEATURES, 5, 3);
+    b.responder = close_keep_errno(b.responder);
+    bench_turn(&b);
+    assert_int_equal(b.ending, ENDING_LEFT);
+    bench_expect_nothing(b.requester);
+    bench_find_responder(&b);
+    struct msg m = MSG_NULL;
+    assert_true(bench_read(b.responder, &m));
+    assert_int_equal(m.head.request, FRONT_GET_CONFIG);
+    assert_int_equal(m.head.size, sizeof(body));
+    assert_memory_equal(m.body, body, sizeof(body));
+    msg_clear(&m);
+    bench_expect(b.responder, FRONT_GET_STATUS, 1, 0);
+    bench_send(&b, b.responder, sample_raw(FRONT_GET_CONFIG, WIRE_REPLY, body, sizeof(body), 0));
+    answer(FRONT_GET_STATUS, 9);
+    bench_expect(b.requester, FRONT_GET_CONFIG, 5, UINT64_C(8) << 32);
+    bench_expect(b.requester, FRONT_GET_STATUS, 5, 9);
+    bench_stop(&b);
+}
+
+/* An answer that ends its sender's connection does not answer: the requester would wait for ever. */
+static void a_faulty_answer_is_none(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 3; way++) {
+        start_held("host,device=net,csum=on");
+        ask(FRONT_GET_FEATURES, 0);
+        ask(FRONT_GET_STATUS, 0);
+        if (way == 0) { /* of the wrong size */
+            bench_send(&b, b.responder, sample_raw(FRONT_GET_FEATURES, WIRE_REPLY, NULL, 4, 0));
+        } else if (way == 1) { /* not what the profile needs */
+            answer(FRONT_GET_FEATURES, 0);
+        } else {
+            answer(FRONT_GET_STATUS, 0);
+        }
+        assert_true(b.ending != N_ENDINGS);
+        assert_true(relay_owes(&b.relay));
+        bench_expect_nothing(b.requester);
+        bench_find_responder(&b);
+        bench_expect(b.responder, FRONT_GET_FEATURES, 1, 0);
+        bench_expect(b.responder, FRONT_GET_STATUS, 1, 0);
+        answer(FRONT_GET_FEATURES, UINT64_MAX);
+        answer(FRONT_GET_STATUS, 1);
+        bench_expect(b.requester, FRONT_GET_FEATURES, 5, UINT64_MAX);
+        bench_expect(b.requester, FRONT_GET_STATUS, 5, 1);
+        bench_stop(&b);
+    }
+}
+
+/* It answers without having read what it is asked, and more than fits its socket is to be asked. */
+static void what_was_not_asked_again_cannot_be_answered(void **state)
+{
+    static uint8_t body[WIRE_MAX_PAYLOAD];
+    const struct wire_config head = { .size = sizeof(body) - sizeof(head) };
+    (void)state;
+    memcpy(body, &head, sizeof(head));
+    start_held("host");
+    for (int i = 0; i < ANSWERS_MAX; i++) {
+        struct msg m = MSG_NULL;
+        bench_send(&b, b.requester, sample_raw(FRONT_GET_CONFIG, 0, body, sizeof(body), 0));
+        assert_true(bench_read(b.responder, &m));
+        msg_clear(&m);
+    }
+    b.responder = close_keep_errno(b.responder);
+    bench_turn(&b);
+    bench_find_responder(&b);
+    assert_true(b.relay.n_owed > 0 && b.relay.n_owed < ANSWERS_MAX);
+    for (int i = 0; i < ANSWERS_MAX; i++) {
+        bench_send(&b, b.responder, sample_raw(FRONT_GET_CONFIG, WIRE_REPLY, NULL, 0, 0));
+    }
+    assert_true(b.relay.n_owed > 0);
+    for (int i = 0; i < ANSWERS_MAX; i++) {
+        struct msg m = MSG_NULL;
+        bench_turn(&b);
+        assert_true(bench_read(b.responder, &m));
+        msg_clear(&m);
+    }
+    bench_turn(&b);
+    assert_int_equal(b.relay.n_owed, 0);
+    for (int i = 0; i < ANSWERS_MAX; i++) {
+        struct msg m = MSG_NULL;
+        assert_true(bench_read(b.requester, &m));
+        assert_int_equal(m.head.request, FRONT_GET_CONFIG);
+        msg_clear(&m);
+    }
+    assert_false(relay_owes(&b.relay));
+    bench_stop(&b);
+}
+
+/* What waited too long fails, or ends the wait. */
+static void what_waits_alone_does_not_wait_for_ever(void **state)
+{
+    (void)state;
+    start_held("host");
+    b.relay.alone_within = 0.02;
+    bench_send(&b, b.requester, sample_raw(FRONT_GET_INFLIGHT_FD, 0, NULL, 24, 0));
+    b.responder = close_keep_errno(b.responder);
+    bench_turn(&b);
+    bench_wait(&b, 0.1);
+    assert_int_equal(b.n_replaced, 1);
+    bench_expect(b.requester, FRONT_GET_INFLIGHT_FD, 5, 0);
+    ask(FRONT_GET_STATUS, 0);
+    bench_wait(&b, 0.1);
+    assert_false(side_is_open(&b.relay.requester));
+    bench_stop(&b);
+}
+
+/* On the channel the back-end's end may be closed while the front-end's stays. */
+static void an_answer_for_nobody_is_dropped(void **state)
+{
+    (void)state;
+    bench_start(&b, SPACE_BACK, "host");
+    b.record.protocol_acked &= ~BIT(PROTOCOL_REPLY_ACK);
+    bench_send(&b, b.requester, sample_raw(BACK_CONFIG_CHANGE_MSG, WIRE_NEED_REPLY, NULL, 0, 0));
+    side_close(&b.relay.requester);
+    answers_swallow(&b.relay.answers);
+    bench_send(&b, b.responder, sample_u64(BACK_CONFIG_CHANGE_MSG, WIRE_REPLY, 0));
+    assert_int_equal(b.ending, N_ENDINGS);
+    bench_stop(&b);
+}
+
 static const struct unit_test tests[] = {
     UNIT(questions_and_answers_pass),
     UNIT(plain_host_is_transparent),
@@ -452,8 +613,14 @@ static const struct unit_test tests[] = {
     UNIT(an_offer_that_shrank_ends_the_connection),
     UNIT(numbers_count_once_their_feature_is_negotiated),
     UNIT(late_answers_are_said_once),
+    UNIT(each_late_answer_is_said),
     UNIT(late_answers_are_replaced_and_swallowed),
     UNIT(late_answers_find_room_in_a_full_queue),
+    UNIT(what_was_not_answered_is_asked_again),
+    UNIT(a_faulty_answer_is_none),
+    UNIT(what_was_not_asked_again_cannot_be_answered),
+    UNIT(what_waits_alone_does_not_wait_for_ever),
+    UNIT(an_answer_for_nobody_is_dropped),
 };
 
 UNIT_MAIN("relay", tests)

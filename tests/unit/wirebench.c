@@ -18,7 +18,31 @@ static void on_end(struct relay *r, struct side *side, enum ending ending, const
         b->ended = side;
         snprintf(b->detail, sizeof(b->detail), "%s", detail);
     }
-    relay_close(r);
+    if (b->holds && side == &r->responder) {
+        relay_lose_responder(r);
+    } else {
+        relay_close(r);
+    }
+}
+
+static int on_alone(struct relay *r, const struct message_row *row, struct msg *m,
+                    struct msg *ret_answer)
+{
+    (void)r;
+    (void)row;
+    (void)m;
+    (void)ret_answer;
+    return ALONE_WAITS;
+}
+
+static int on_owed(struct relay *r, const struct message_row *row, const struct msg *m,
+                   struct msg *ret_answer)
+{
+    (void)r;
+    (void)row;
+    (void)m;
+    (void)ret_answer;
+    return ALONE_WAITS;
 }
 
 static void on_refused(struct relay *r, const char *detail)
@@ -61,6 +85,8 @@ static const struct relay_hooks hooks = {
     .end = on_end,
     .refused = on_refused,
     .passing = on_passing,
+    .alone = on_alone,
+    .owed = on_owed,
     .answered = on_answered,
     .drained = on_drained,
     .slow = on_slow,
@@ -91,6 +117,17 @@ void bench_start(struct bench *b, enum wire_space space, const char *spec)
     const struct rewrite w = rewrite_prepare(&b->interface, &b->offer, &b->record);
     relay_open(&b->relay, &w, &b->record);
     relay_update(&b->relay);
+}
+
+void bench_find_responder(struct bench *b)
+{
+    int fds[2];
+    close_keep_errno(b->responder);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    b->responder = fds[1];
+    relay_found_responder_take(&b->relay, fds[0]);
+    relay_update(&b->relay);
+    bench_turn(b);
 }
 
 void bench_stop(struct bench *b)

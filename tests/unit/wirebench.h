@@ -18,12 +18,16 @@ struct bench {
     char detail[2048];
     const struct side *ended;
     int n_refused, n_slow, n_replaced, n_answered;
+    bool holds; /* the requester stays when the responder is lost, and waits */
 };
 
 /* A wire of `space` under a spec string. The offer is all there can be, the channel's gates are
  * open. */
 void bench_start(struct bench *b, enum wire_space space, const char *spec);
 void bench_stop(struct bench *b);
+
+/* Another responder in the place of one that was lost. */
+void bench_find_responder(struct bench *b);
 
 /* Turns the loop until nothing happens any more. */
 void bench_turn(struct bench *b);
