@@ -818,6 +818,7 @@ def standby_by_arrival(t):
     live.leave()
     guest_.model.rebase(guest_.bases())
     knows(spare, guest_)
+    until(lambda: status(t)["restarts"]["taken_over"] == 1, "the take-over's end")
     fourth = Robot(t, "fourth", guest_.offer, sock=t.end("back", "B4").sock)
     standby(t)
     spare.leave()
