@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The Wireshark dissector: tshark reads traces with it, and says what vushim itself says.
 
-test_agrees reads every recording in corpus/, and the files that $VUSHIM_TRACES names.
+test_agrees reads every recording in corpus/, and the files that $VUSHIM_RECORDINGS names.
 """
 import glob
 import json
@@ -268,9 +268,9 @@ def test_agrees_on_samples():
 
 
 def test_agrees_on_recordings():
-    paths = glob.glob(f"{HERE}/corpus/*.pcapng") + os.environ.get("VUSHIM_TRACES", "").split()
+    paths = glob.glob(f"{HERE}/corpus/*.pcapng") + os.environ.get("VUSHIM_RECORDINGS", "").split()
     if not paths:
-        raise Skip("no recordings (name some in VUSHIM_TRACES)")
+        raise Skip("no recordings (name some in VUSHIM_RECORDINGS)")
     for path in paths:
         assert check_file(path) > 0, path
 
