@@ -101,6 +101,6 @@ int64_t now(void);
 
 int open_socket(const char *path, struct sockaddr_un *address);
 
-/* The descriptors of a message that was taken are the caller's; those of one that is given stay so. */
+/* The descriptors of a message that was taken are the caller's; of one that is given too. */
 bool give(int fd, const struct message *m);
 bool take(int fd, struct message *m);
