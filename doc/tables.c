@@ -438,8 +438,8 @@ static void print_events(void)
 /* "split, in-flight region" */
 static const char *conditions(char *buf, unsigned when)
 {
-    static const char *const names[] = { "split",    "packed",          "region", "no region",
-                                         "in order", "by iommu" };
+    static const char *const names[] = { "split",     "packed",   "region",
+                                         "no region", "in order", "by iommu" };
     struct text t = text_in(buf, CELL_LEN);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if ((when & 1u << i) != 0) {

@@ -18,14 +18,15 @@ static bool is_pinned(const struct interface *i, const struct config_row *row)
 
 /* What a driver has read and built upon. A disk may have grown; what belongs to the one device (its
  * address, its link) may be another. */
-static void check_field(const struct record *r, const struct config_row *row,
-                        const struct offer *o, struct text *t)
+static void check_field(const struct record *r, const struct config_row *row, const struct offer *o,
+                        struct text *t)
 {
     struct offer heard = carry_heard(r);
     uint64_t before;
     uint64_t now;
     bool amount = row->relation == CONFIG_UP_TO;
-    bool loose = row->relation == CONFIG_ANY || (row->traits & (CONFIG_TEXT | CONFIG_WRITABLE)) != 0;
+    bool loose =
+        row->relation == CONFIG_ANY || (row->traits & (CONFIG_TEXT | CONFIG_WRITABLE)) != 0;
     if (loose || !record_bytes_known(&r->answers.config, row->offset, row->size) ||
         !offer_config(&heard, row, &before) || !offer_config(o, row, &now)) {
         return;
@@ -36,8 +37,8 @@ static void check_field(const struct record *r, const struct config_row *row,
     }
 }
 
-static void check_config(const struct record *r, const struct interface *i,
-                         const struct offer *o, enum device_type device, struct text *t)
+static void check_config(const struct record *r, const struct interface *i, const struct offer *o,
+                         enum device_type device, struct text *t)
 {
     for (size_t k = 0; k < n_config_rows; k++) {
         const struct config_row *row = &config_rows[k];
@@ -87,8 +88,7 @@ bool carry_on(const struct record *r, const struct interface *i, const struct of
     const struct record_answers *a = &r->answers;
     struct expectation e = expectation_of_record(r);
     struct offer heard = carry_heard(r);
-    enum device_type device =
-        i->device != DEVICE_UNKNOWN ? i->device : offer_guess_device(&heard);
+    enum device_type device = i->device != DEVICE_UNKNOWN ? i->device : offer_guess_device(&heard);
     uint64_t vhost = (a->features | r->features_acked) & features_of_vhost() & ~o->features;
     uint64_t protocol = r->protocol_acked & ~o->protocol_features;
     uint64_t facts = a->features_known ? features_how(device, FEATURE_FACT) & o->features &

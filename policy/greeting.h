@@ -22,10 +22,10 @@ enum greeting_step {
 
 struct greeting {
     enum greeting_step step;
-    bool whole_config;  /* read all of the configuration space, not only what is pinned */
-    size_t tries;       /* of sizes, for that */
+    bool whole_config;      /* read all of the configuration space, not only what is pinned */
+    size_t tries;           /* of sizes, for that */
     uint32_t config_wanted; /* bytes of it that must be read at least, if they are there */
-    struct offer offer; /* complete once done */
+    struct offer offer;     /* complete once done */
 };
 
 enum greeting_next {

@@ -98,8 +98,7 @@ static void regions_set(struct record *r, const struct msg *m)
     if (table.nregions == 0 && r->postcopy != POSTCOPY_NONE) {
         return;
     }
-    size_t stride =
-        (r->protocol_acked & BIT(PROTOCOL_XEN_MMAP)) != 0 ? REGION_LEN_XEN : REGION_LEN;
+    size_t stride = (r->protocol_acked & BIT(PROTOCOL_XEN_MMAP)) != 0 ? REGION_LEN_XEN : REGION_LEN;
     r->n_regions = 0;
     for (size_t i = 0; i < table.nregions; i++) {
         size_t at = sizeof(table) + i * stride;
@@ -413,7 +412,9 @@ static const struct withdrawal {
 } withdrawals[] = {
     { BACK_VRING_HOST_NOTIFIER_MSG, BACK_VRING_HOST_NOTIFIER_MSG, 24, { { 0, 1 } } },
     { BACK_SHARED_OBJECT_ADD, BACK_SHARED_OBJECT_REMOVE, 16, { { 0, 16 } } },
-    { BACK_SHMEM_MAP, BACK_SHMEM_UNMAP, 40,
+    { BACK_SHMEM_MAP,
+      BACK_SHMEM_UNMAP,
+      40,
       { { 0, 1 }, { offsetof(struct wire_shmem_map, shm_offset), 16 } } },
 };
 

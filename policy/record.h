@@ -27,7 +27,7 @@ struct record_region {
     uint64_t size;
     uint64_t user_addr; /* what names a region ends here */
     uint64_t mmap_offset;
-    uint64_t xen; /* protocol feature xen_mmap: the rest of the payload */
+    uint64_t xen;  /* protocol feature xen_mmap: the rest of the payload */
     uint32_t slot; /* of its descriptor */
 };
 
@@ -67,7 +67,9 @@ struct record_ring {
     bool started;       /* has had a kick since it was last stopped */
     bool base_is_stale; /* it has run on from the base that was told, and its back-end is gone */
     bool stopping;      /* GET_VRING_BASE is not answered yet: until then all is still known */
-    uint8_t told;       /* bit k: body holds the request of record_ring_rows[k] */
+    bool used_known;    /* used_seen: the used index when its back-end was about to be told of it */
+    uint16_t used_seen;
+    uint8_t told; /* bit k: body holds the request of record_ring_rows[k] */
     uint8_t body[RECORD_RING_BODY];
 };
 
@@ -108,7 +110,7 @@ struct record {
     uint32_t n_rings; /* rings below this have been named */
     struct record_ring rings[RECORD_MAX_RINGS];
     uint32_t n_regions;
-    uint32_t n_table; /* the first of them came in one table */
+    uint32_t n_table;                                 /* the first of them came in one table */
     struct record_region regions[RECORD_MAX_REGIONS]; /* untouched pages cost nothing */
 };
 

@@ -157,8 +157,7 @@ static int reply(struct device *d, const struct message_row *row, const struct m
 static int acknowledge(const struct msg *request, struct msg *ret_answer)
 {
     uint64_t success = 0;
-    int err =
-        msg_make(request->head.request, WIRE_REPLY, &success, sizeof(success), ret_answer);
+    int err = msg_make(request->head.request, WIRE_REPLY, &success, sizeof(success), ret_answer);
     return err < 0 ? err : ALONE_ANSWERED;
 }
 
@@ -178,8 +177,8 @@ static int take_unknown(struct device *d, const struct msg *m, struct msg *ret_a
 {
     const uint64_t failure = 1;
     bool asks = msg_needs_reply(m) && (d->record.protocol_acked & BIT(PROTOCOL_REPLY_ACK)) != 0;
-    int err = asks ? msg_make(m->head.request, WIRE_REPLY, &failure, sizeof(failure), ret_answer)
-                   : 0;
+    int err =
+        asks ? msg_make(m->head.request, WIRE_REPLY, &failure, sizeof(failure), ret_answer) : 0;
     return err < 0 ? err : asks ? ALONE_ANSWERED : ALONE_SILENT;
 }
 
@@ -191,7 +190,7 @@ int alone_take(struct relay *r, const struct message_row *row, struct msg *m,
         return take_unknown(d, m, ret_answer);
     }
     if (!device_may_stop_ring(d, row, m)) {
-        return -ENODATA;
+        return ALONE_SILENT;
     }
     enum expect expect = record_expects(&d->record, row, m);
     enum record_postcopy postcopy = d->record.postcopy;

@@ -100,9 +100,7 @@ static json_t *standby_json(const struct device *d)
     char back[256];
     bool there = successor_is_open(d);
     bool sought = d->options.has_standby && !switch_is_on(d);
-    size_t place = there                          ? d->next.place
-                   : d->live_place == PLACE_BACK ? PLACE_STANDBY
-                                                 : PLACE_BACK;
+    size_t place = there ? d->next.place : d->live_place == PLACE_BACK ? PLACE_STANDBY : PLACE_BACK;
     if (!device_is_live(d) || !(there || sought)) {
         return json_null();
     }
@@ -134,9 +132,9 @@ static json_t *query_status(struct device *d, const json_t *arguments, char *why
     char back[256];
     endpoint_print(&d->options.front, front, sizeof(front));
     endpoint_print(&d->options.back, back, sizeof(back));
-    return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o}", "name", d->options.name,
-                     "front", text_json(front), "back", text_json(back), "life", life_of(d),
-                     "waits_for", waits_json(&d->wire), "channel_waits_for",
+    return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o}", "name",
+                     d->options.name, "front", text_json(front), "back", text_json(back), "life",
+                     life_of(d), "waits_for", waits_json(&d->wire), "channel_waits_for",
                      waits_json(&d->channel), "requests", (json_int_t)d->wire.n_requests, "answers",
                      (json_int_t)d->wire.n_answers, "refused", (json_int_t)d->wire.n_refused,
                      "standby", standby_json(d), "restarts", restarts_json(d), "endings",
@@ -172,7 +170,9 @@ static json_t *query_offer(struct device *d, const json_t *arguments, char *why)
     enum device_type device = d->options.interface.device;
     bool guessed = device == DEVICE_UNKNOWN;
     bool ready = successor_is_open(d) && d->next.state >= READY;
-    const struct offer *offer = device_is_live(d) ? &d->offer : ready ? &d->next.greeting.offer : NULL;
+    const struct offer *offer = device_is_live(d) ? &d->offer
+                                : ready           ? &d->next.greeting.offer
+                                                  : NULL;
     if (offer == NULL || interface_is_transparent(&d->options.interface)) {
         snprintf(why, WHY_LEN, "no back-end is connected, or the device is not pinned");
         return NULL;

@@ -46,8 +46,8 @@ static bool is_single(const struct device *d)
 
 static bool can_find_successor(const struct device *d)
 {
-    return d->options.has_standby || d->options.back.kind != ENDPOINT_FD ||
-           switch_is_on(d) || successor_is_open(d);
+    return d->options.has_standby || d->options.back.kind != ENDPOINT_FD || switch_is_on(d) ||
+           successor_is_open(d);
 }
 
 /* ---- traces ---- */
@@ -258,12 +258,34 @@ static void on_linger_over(struct ev_loop *loop, ev_timer *w, int events)
     next_life(w->data);
 }
 
+/* A region that only the new back-end could lay out. */
+static void keep_region_of_next(struct device *d)
+{
+    const struct msg *m = &d->next.inflight;
+    if (m->head.request != 0 && m->fds.n > 0) {
+        const struct message_row *row = message_row(SPACE_FRONT, FRONT_SET_INFLIGHT_FD);
+        record_request(&d->record, row, m);
+        if (kept_request(&d->kept, &d->record, row, m) < 0) {
+            d->record.incomplete = true;
+        }
+    }
+}
+
 /* A back-end that leaves, or does not fit, before it has taken over: the front-end does not notice,
- * and the next one may do better. Of a switch the old one goes on. */
-static void lose_next(struct device *d, enum ending ending, const char *detail)
+ * and the next one may do better. Of a switch the old one goes on. False, with the reason in `look`, when
+ * it has used rings of which nobody knows now where they stand. */
+static bool lose_next(struct device *d, enum ending ending, const char *detail,
+                      char look[static DETAIL_LEN])
 {
     char why[DETAIL_LEN + 128];
     bool was_ready = d->said_ready;
+    enum replay_ran ran = d->next.state >= FINISHING ? replay_ran(&d->next.replay) : RAN_NOT;
+    /* Before the first back-end of a life nothing that it did can be seen in the guest's rings. */
+    ran = d->held || device_is_live(d) ? ran : RAN_NOT;
+    if (ran != RAN_NOT && hold_rings_moved(d)) {
+        keep_region_of_next(d);
+    }
+    bool known = hold_look_again(d, ran, look, DETAIL_LEN);
     snprintf(why, sizeof(why), "the new back-end %s%s%s", ending_rows[ending].text,
              detail[0] != '\0' ? ": " : "", detail);
     successor_close(d);
@@ -285,6 +307,7 @@ static void lose_next(struct device *d, enum ending ending, const char *detail)
     go_on_waiting(d);
     relay_update(&d->wire);
     device_settle(d);
+    return known || d->options.on_loss == LOSS_HOLD;
 }
 
 static void on_hold_over(struct ev_loop *loop, ev_timer *w, int events)
@@ -336,18 +359,29 @@ static bool is_of_back(const struct device *d, const struct side *side)
     return side == &d->wire.responder || side == &d->channel.requester;
 }
 
-void device_end(struct device *d, struct side *side, enum ending ending, const char *detail)
+static void say_ending(struct device *d, const struct side *side, enum ending ending,
+                       const char *text)
 {
-    char text[DETAIL_LEN];
-    snprintf(text, sizeof(text), "%s", detail); /* it may be of what is closed now */
     log_ending(d, side, ending, text);
     trace_put_text(d->wire.trace, TRACE_ENDING, wire_of_side(d, side), ending_rows[ending].name,
                    text);
     tell_ending(d, side, ending, text);
+}
+
+void device_end(struct device *d, struct side *side, enum ending ending, const char *detail)
+{
+    char text[DETAIL_LEN];
+    snprintf(text, sizeof(text), "%s", detail); /* it may be of what is closed now */
+    say_ending(d, side, ending, text);
     if (!d->closing && side == &d->next.wire.responder &&
         (d->wire.open || may_try_another(d, ending))) {
-        lose_next(d, ending, text);
-        return;
+        char look[DETAIL_LEN] = "";
+        if (lose_next(d, ending, text, look)) {
+            return;
+        }
+        side = &d->wire.requester;
+        ending = ENDING_NOT_SOUND;
+        say_ending(d, side, ending, look);
     }
     if (!d->closing && ending == ENDING_LEFT) {
         /* The last words of a peer may be on its other socket. */
@@ -467,19 +501,6 @@ static void announce_config(struct device *d)
     msg_clear(&m);
 }
 
-/* A region that only the new back-end could lay out. */
-static void keep_region_of_next(struct device *d)
-{
-    const struct msg *m = &d->next.inflight;
-    if (m->head.request != 0 && m->fds.n > 0) {
-        const struct message_row *row = message_row(SPACE_FRONT, FRONT_SET_INFLIGHT_FD);
-        record_request(&d->record, row, m);
-        if (kept_request(&d->kept, &d->record, row, m) < 0) {
-            d->record.incomplete = true;
-        }
-    }
-}
-
 /* The successor has been told everything and has shown that it has taken it. */
 static void take_over(struct device *d)
 {
@@ -490,15 +511,15 @@ static void take_over(struct device *d)
     double share = now - d->next.told_since;
     double gap = d->held ? now - d->held_since : 0;
     char text[128];
-    struct offer offer = d->has_offer ? carry_narrowed(&d->offer, &d->next.greeting.offer)
-                                      : d->next.greeting.offer;
+    struct offer offer =
+        d->has_offer ? carry_narrowed(&d->offer, &d->next.greeting.offer) : d->next.greeting.offer;
     int channel_fd = steal_fd(&d->next.channel_fd);
     keep_region_of_next(d);
     take_place(d);
     int fd = successor_steal(d);
     if (fd < 0) {
         close_keep_errno(channel_fd);
-        lose_next(d, ENDING_UNASKED_REPLY, "");
+        device_end(d, &d->next.wire.responder, ENDING_UNASKED_REPLY, "");
         return;
     }
     d->offer = offer;
@@ -530,7 +551,8 @@ static void take_over(struct device *d)
         switch_succeeded(d);
     } else {
         device_tell(d, EVENT_BACK_TOOK_OVER, &d->wire.responder, N_ENDINGS, text);
-        log_info(d->options.name, "back", "has taken over what the front-end had set up: %s", text);
+        log_info(d->options.name, "back",
+                 "has come, and taken over what the front-end had set up: %s", text);
     }
 }
 
@@ -601,11 +623,14 @@ static bool next_is_prepared(struct device *d)
             return false;
         }
         begin_hurry(d);
+        hold_note_used(d);
         tell_next(d, FINISHING);
         return true;
     }
     if (switch_is_on(d)) {
-        begin_hurry(d);
+        if (!switch_has_stopped(d)) {
+            begin_hurry(d);
+        }
         switch_prepared(d);
         return false;
     }
@@ -722,6 +747,11 @@ static void settle_in(struct device *d, double seconds)
 void device_settle(struct device *d)
 {
     settle_in(d, 0);
+}
+
+void device_settle_soon(struct device *d)
+{
+    settle_in(d, 0.001);
 }
 
 static void on_hurry_over(struct ev_loop *loop, ev_timer *w, int events)

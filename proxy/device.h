@@ -56,9 +56,9 @@ struct device_options {
     bool has_standby;
     struct endpoint standby;
     enum on_loss on_loss;
-    double wait;                  /* seconds a front-end waits for a back-end; < 0: for ever */
-    double hold_for;              /* the same after a loss */
-    double answer_within;         /* until a late answer is said; what follows: */
+    double wait;          /* seconds a front-end waits for a back-end; < 0: for ever */
+    double hold_for;      /* the same after a loss */
+    double answer_within; /* until a late answer is said; what follows: */
     enum when_late when_late;
     double channel_answer_within; /* see relay.h, for the back-end channel */
     struct trace_options trace;   /* from the start; path NULL: none */
@@ -88,21 +88,21 @@ struct device {
     struct seeker front_seeker;
     struct place places[N_PLACES];
     size_t live_place;
-    size_t first_place;      /* of those where a successor is looked for: each in its turn */
-    struct relay wire;       /* front-end asks, back-end answers */
-    struct relay channel;    /* back-end asks, front-end answers: SET_BACKEND_REQ_FD */
+    size_t first_place;   /* of those where a successor is looked for: each in its turn */
+    struct relay wire;    /* front-end asks, back-end answers */
+    struct relay channel; /* back-end asks, front-end answers: SET_BACKEND_REQ_FD */
     struct successor next;
     struct switching switching;
-    struct offer offer;      /* of the live back-end; for more than one, what they have in common */
+    struct offer offer; /* of the live back-end; for more than one, what they have in common */
     bool has_offer;
     struct offer last_offer; /* of the back-end before this one, to see what an upgrade took away */
     bool had_offer;
     int next_front, next_back; /* peers kept until there is a place for them; -1 */
     size_t next_back_place;
     bool closing;
-    bool held;            /* the back-end is lost, the front-end is served alone */
-    bool next_failed;     /* in this life */
-    bool said_ready;      /* STANDBY_READY, of this successor */
+    bool held;        /* the back-end is lost, the front-end is served alone */
+    bool next_failed; /* in this life */
+    bool said_ready;  /* STANDBY_READY, of this successor */
     const struct restart_row *said_verdict;
     double held_since, front_since;
     unsigned long blackouts[SWITCH_N_BUCKETS];
@@ -111,11 +111,11 @@ struct device {
     /* Like the record, large and mostly untouched: zero to begin with. */
     struct kept kept;
     size_t n_stopped_at;
-    double stopped_at[RECORD_MAX_RINGS];    /* in the present switch: monotonic_s(); 0: did not run */
+    double stopped_at[RECORD_MAX_RINGS]; /* in the present switch: monotonic_s(); 0: did not run */
     uint32_t blackout_us[RECORD_MAX_RINGS]; /* of the last switch */
-    ev_timer patience; /* the front-end waits for a back-end */
-    ev_timer hurry;    /* a successor must get on */
-    ev_timer hold;     /* the front-end is held */
+    ev_timer patience;                      /* the front-end waits for a back-end */
+    ev_timer hurry;                         /* a successor must get on */
+    ev_timer hold;                          /* the front-end is held */
     ev_timer settle;   /* before a standby is prepared, the front-end should have become quiet */
     ev_timer linger;   /* closing */
     ev_timer pause;    /* between lives, or successors, that end at once */
@@ -157,6 +157,8 @@ void device_tell(struct device *d, enum event event, const struct side *side, en
 void device_advance(struct device *d);
 /* The same, in a turn of its own. */
 void device_settle(struct device *d);
+/* The same, in a millisecond. */
+void device_settle_soon(struct device *d);
 /* The successor has answered a question (successor.c). */
 void device_next_answered(struct device *d, const struct msg *answer);
 /* Looks for the new back-end of a switch (switch.c). */

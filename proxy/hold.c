@@ -76,6 +76,93 @@ static bool find_positions(struct device *d, char *why, size_t why_len)
     return all;
 }
 
+/* The used index of a split ring; false when it cannot be seen. */
+static bool used_index(const struct device *d, size_t ring, uint16_t *ret_used)
+{
+    char why[128];
+    uint32_t used;
+    bool packed = (restart_facts(&d->record) & FACT_PACKED) != 0;
+    if (packed || !runs(&d->record.rings[ring]) ||
+        !position_of_ring(&d->record, &d->kept, ring, SOURCE_USED_INDEX, &used, why, sizeof(why))) {
+        return false;
+    }
+    *ret_used = (uint16_t)used;
+    return true;
+}
+
+void hold_note_used(struct device *d)
+{
+    for (uint32_t k = 0; k < d->record.n_rings; k++) {
+        struct record_ring *ring = &d->record.rings[k];
+        ring->used_known = used_index(d, k, &ring->used_seen);
+    }
+}
+
+/* Its back-ends need not complete requests in order. */
+static bool is_out_of_order(const struct device *d)
+{
+    enum device_type device = device_of(d);
+    bool in_order = (restart_facts(&d->record) & FACT_IN_ORDER) != 0;
+    return device != DEVICE_NET && device != DEVICE_UNKNOWN && !in_order;
+}
+
+bool hold_may_leave_requests(const struct device *d)
+{
+    bool region = (restart_facts(&d->record) & FACT_REGION) != 0;
+    return any_runs(&d->record) && is_out_of_order(d) && !region;
+}
+
+bool hold_is_drained(const struct device *d)
+{
+    for (uint32_t k = 0; k < d->record.n_rings; k++) {
+        uint16_t used;
+        if (is_out_of_order(d) && used_index(d, k, &used) &&
+            used != (uint16_t)record_ring_base(&d->record.rings[k])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_unmoved(const struct device *d, size_t ring)
+{
+    const struct record_ring *r = &d->record.rings[ring];
+    uint16_t used;
+    return r->used_known && used_index(d, ring, &used) && used == r->used_seen;
+}
+
+bool hold_look_again(struct device *d, enum replay_ran ran, char *why, size_t why_len)
+{
+    struct record *r = &d->record;
+    const struct restart_row *row = restart_row_of(device_of(d), r);
+    bool packed = (restart_facts(r) & FACT_PACKED) != 0;
+    bool all = true;
+    for (uint32_t k = 0; k < r->n_rings && ran != RAN_NOT; k++) {
+        uint32_t base;
+        bool stands = packed ? ran == RAN_PERHAPS : is_unmoved(d, k);
+        if (!runs(&r->rings[k]) || stands) {
+            continue;
+        }
+        r->rings[k].base_is_stale = true;
+        if (position_of_ring(r, &d->kept, k, row->source, &base, why, why_len)) {
+            record_set_base(r, k, base);
+        } else {
+            all = false;
+        }
+    }
+    return all;
+}
+
+bool hold_rings_moved(const struct device *d)
+{
+    for (uint32_t k = 0; k < d->record.n_rings; k++) {
+        if (runs(&d->record.rings[k]) && !is_unmoved(d, k)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* GET_VRING_BASE waits for an answer that nobody can give. */
 static bool owes_lost_position(const struct device *d)
 {

@@ -13,6 +13,19 @@ const struct restart_row *hold_verdict(const struct device *d, const char **ret_
 /* The back-end is lost. True when the front-end is served alone from now on; false, with the reason
  * in `why`, when the device must end: nothing is changed then. */
 bool hold_begin(struct device *d, char *why, size_t why_len);
+/* Rings are about to be told to a successor: notes where they stand. */
+void hold_note_used(struct device *d);
+/* A live back-end that is asked where its rings stand may have requests under way that nobody else
+ * would know of. */
+bool hold_may_leave_requests(const struct device *d);
+/* The requests that the old back-end says it has taken are complete; where that cannot be seen, or
+ * back-ends of this kind drain by themselves, true. */
+bool hold_is_drained(const struct device *d);
+/* A successor that has been told rings is lost: looks again where they stand. False, with the reason
+ * in `why`, when that cannot be known. */
+bool hold_look_again(struct device *d, enum replay_ran ran, char *why, size_t why_len);
+/* One of them has used a ring, or that cannot be seen. */
+bool hold_rings_moved(const struct device *d);
 /* A successor may be told: every ring's place is known. */
 bool hold_may_replay(const struct device *d);
 /* Takes back towards the front-end what the lost back-end had announced, as far as there is room. */

@@ -116,9 +116,8 @@ int kept_request(struct kept *k, const struct record *r, const struct message_ro
     size_t ring = record_ring_of(row, m);
     if ((row->traits & (SETS_REGIONS | DROPS_REGION)) != 0) {
         /* Slots are given out anew by a table: what was in them is of the old one. */
-        for (uint32_t slot = 0; (row->traits & SETS_REGIONS) != 0 && m->fds.n > 0 &&
-                                slot < k->n_regions;
-             slot++) {
+        for (uint32_t slot = 0;
+             (row->traits & SETS_REGIONS) != 0 && m->fds.n > 0 && slot < k->n_regions; slot++) {
             drop(&k->regions[slot]);
         }
         follow_regions(k, r);

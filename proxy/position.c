@@ -164,7 +164,8 @@ static bool check_rings(const struct look *l, uint16_t used)
     if (read && !shown) {
         char text[96];
         snprintf(text, sizeof(text),
-                 "%u requests are outstanding, and it does not show that they are the last ones", n);
+                 "%u requests are outstanding, and it does not show that they are the last ones",
+                 n);
         return fail(l, text);
     }
     return shown;
@@ -197,8 +198,9 @@ static bool packed_position(const struct look *l, uint32_t *ret_base)
         return fail(l, "the in-flight region makes no sense");
     }
     if (used != old_used || wrap != old_wrap) {
-        if (!read_guest(l, l->addr.descriptor + (uint64_t)old_used * PACKED_DESCRIPTOR + PACKED_FLAGS_AT,
-                        &flags, sizeof(flags))) {
+        if (!read_guest(
+                l, l->addr.descriptor + (uint64_t)old_used * PACKED_DESCRIPTOR + PACKED_FLAGS_AT,
+                &flags, sizeof(flags))) {
             return false;
         }
         bool avail_bit = (le16toh(flags) & PACKED_AVAIL) != 0;
@@ -216,9 +218,7 @@ static bool packed_position(const struct look *l, uint32_t *ret_base)
 bool position_of_ring(const struct record *r, const struct kept *k, size_t ring,
                       enum restart_source source, uint32_t *ret_base, char *why, size_t why_len)
 {
-    struct look l = {
-        .r = r, .k = k, .ring = &r->rings[ring], .why = why, .why_len = why_len
-    };
+    struct look l = { .r = r, .k = k, .ring = &r->rings[ring], .why = why, .why_len = why_len };
     uint16_t used;
     memcpy(&l.addr, l.ring->body + record_ring_rows[RING_ADDR].offset, sizeof(l.addr));
     l.addr.index = (uint32_t)ring;

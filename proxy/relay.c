@@ -138,8 +138,7 @@ static void replace_late_answer(struct relay *r, struct answer *late)
             late->kind = ANSWER_OURS;
             send_our_answers(r);
         } else {
-            end(r, &r->requester, ENDING_NO_BACK_END,
-                message_name(r->space, late->request, name));
+            end(r, &r->requester, ENDING_NO_BACK_END, message_name(r->space, late->request, name));
         }
     } else if (can_fail(late)) {
         r->hooks->slow(r, late, age, true);

@@ -57,7 +57,7 @@ struct relay {
     bool paused;        /* for a moment not even that: a responder is being told, or changed */
     bool stopped;       /* nothing more is read; what is in hand may still go */
     bool keeps;         /* the responder may be lost: what it owes must be known in full */
-    size_t n_owed;      /* answers at the head of the queue whose requests a new responder must see */
+    size_t n_owed; /* answers at the head of the queue whose requests a new responder must see */
     struct side requester;
     struct side responder;
     struct answers answers;
@@ -68,7 +68,8 @@ struct relay {
     void *owner;
     double slow_after; /* seconds until a late answer is said, 0: never */
     double fail_after; /* seconds until a late answer is replaced by a failure of ours, 0: never */
-    double alone_within; /* the same while there is no responder; a request that cannot fail ends the
+    double
+        alone_within; /* the same while there is no responder; a request that cannot fail ends the
                             requester's connection then */
     ev_timer late;
     struct ev_loop *loop;

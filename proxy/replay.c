@@ -225,8 +225,7 @@ static int make_next(struct replay *p, const struct record *r, const struct kept
     return 0;
 }
 
-int replay_next(struct replay *p, const struct record *r, const struct kept *k,
-                struct msg *ret_msg)
+int replay_next(struct replay *p, const struct record *r, const struct kept *k, struct msg *ret_msg)
 {
     while (p->step < ARRAY_SIZE(steps)) {
         const struct step *s = &steps[p->step];
@@ -241,6 +240,18 @@ int replay_next(struct replay *p, const struct record *r, const struct kept *k,
         }
     }
     return 0;
+}
+
+enum replay_ran replay_ran(const struct replay *p)
+{
+    bool kicked = false;
+    for (size_t k = 0; k < p->step + (p->at > 0 ? 1 : 0) && k < ARRAY_SIZE(steps); k++) {
+        if (p->part == REPLAY_RINGS && steps[k].request == FRONT_SET_VRING_ENABLE) {
+            return RAN;
+        }
+        kicked = kicked || (p->part == REPLAY_RINGS && steps[k].kind == ALL_OF_RING);
+    }
+    return kicked ? RAN_PERHAPS : RAN_NOT;
 }
 
 int replay_copy(const struct msg *m, uint32_t request, struct msg *ret_msg)

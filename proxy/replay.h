@@ -21,6 +21,11 @@ struct replay {
 int replay_next(struct replay *p, const struct record *r, const struct kept *k,
                 struct msg *ret_msg);
 
+/* How far a back-end that has been told so much may have run: not at all, not if it waits for
+ * SET_VRING_ENABLE, or surely. */
+enum replay_ran { RAN_NOT, RAN_PERHAPS, RAN };
+enum replay_ran replay_ran(const struct replay *p);
+
 /* A copy of a message as a request of another number, with descriptors of its own: 1, or -errno. */
 int replay_copy(const struct msg *m, uint32_t request, struct msg *ret_msg);
 

@@ -12,8 +12,9 @@
 const char *successor_state_name(enum successor_state state)
 {
     static const char *const names[] = {
-        [GREETING] = "checking", [READY] = "checked",    [TELLING] = "preparing",
-        [SETTLING] = "preparing", [PREPARED] = "ready",    [FINISHING] = "taking over", [DONE] = "taking over",
+        [GREETING] = "checking",  [READY] = "checked",  [TELLING] = "preparing",
+        [SETTLING] = "preparing", [PREPARED] = "ready", [FINISHING] = "taking over",
+        [DONE] = "taking over",
     };
     return names[state];
 }
@@ -61,9 +62,8 @@ static void warn_of_drift(struct device *d)
 static bool meets_expectation(struct device *d)
 {
     char why[DETAIL_LEN];
-    if (!d->options.expects ||
-        expectation_met(&d->options.expectation, &d->options.interface, &d->next.greeting.offer,
-                        why, sizeof(why))) {
+    if (!d->options.expects || expectation_met(&d->options.expectation, &d->options.interface,
+                                               &d->next.greeting.offer, why, sizeof(why))) {
         return true;
     }
     end(d, ENDING_INCOMPATIBLE, why);

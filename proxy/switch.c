@@ -161,6 +161,7 @@ static void tell_rings(struct device *d)
     answers_swallow(&d->channel.answers);
     hold_withdraw(d);
     channel_attach_take(d, steal_fd(&d->next.channel_fd));
+    hold_note_used(d);
     successor_tell(d, FINISHING);
 }
 
@@ -220,6 +221,14 @@ void switch_prepared(struct device *d)
                    "read it");
         return;
     }
+    if (hold_may_leave_requests(d)) {
+        /* qemu-storage-daemon 7.2 says where a ring stands while requests before that are under way,
+         * and never completes them. */
+        device_end(d, &d->next.wire.responder, ENDING_INCOMPATIBLE,
+                   "the old back-end need not complete what it has taken, and without an in-flight "
+                   "region nobody else can");
+        return;
+    }
     d->switching.stage = SWITCH_STOPPING;
     d->wire.paused = true;
     relay_update(&d->wire);
@@ -233,7 +242,10 @@ void switch_advance(struct device *d)
         stop_rings(d);
         bool stopped = s->stage == SWITCH_STOPPING && s->n_pending == 0 &&
                        s->at >= 2 * (size_t)d->record.n_rings;
-        if (stopped && s->why[0] == '\0') {
+        if (stopped && s->why[0] == '\0' && !hold_is_drained(d)) {
+            /* It has answered before its requests were complete. */
+            device_settle_soon(d);
+        } else if (stopped && s->why[0] == '\0') {
             start_rings(d);
         } else if (stopped) {
             if (s->channel_fd >= 0) {

@@ -30,7 +30,7 @@ struct switching {
     size_t n_pending; /* answers of the old one that are due */
     struct replay replay;
     int channel_fd; /* STARTING: the old one's end of its channel; -1 */
-    bool fence; /* BACK: all is told, and the last question is out */
+    bool fence;     /* BACK: all is told, and the last question is out */
     char why[512];
     switch_done_fn *done;
     void *owner;

@@ -95,8 +95,8 @@ static bool start_trace(const char *path, const char *fifo, json_t **ret_answer)
     const struct timespec pause = { .tv_nsec = TRY_NS };
     for (unsigned i = 0; i < TRIES && !is_over; i++) {
         json_decref(*ret_answer);
-        *ret_answer = ctl_ask_with("extcap", path, "trace-start", json_pack("{s:s}", "file", fifo),
-                                   false);
+        *ret_answer =
+            ctl_ask_with("extcap", path, "trace-start", json_pack("{s:s}", "file", fifo), false);
         const char *why =
             json_string_value(json_object_get(json_object_get(*ret_answer, "error"), "desc"));
         if (why == NULL || strstr(why, strerror(ENXIO)) == NULL) {

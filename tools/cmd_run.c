@@ -163,9 +163,9 @@ static bool resolve_loss(const struct arguments *a, struct device_options *o)
     static const char *const losses[] = { "hold", "close" };
     static const char *const lates[] = { "wait", "fail", "lose" };
     int late = word_of("when-late", a->when_late, lates, ARRAY_SIZE(lates));
-    int loss = a->on_loss == NULL ? 0
-                                  : word_of("on-back-end-loss", a->on_loss, losses,
-                                            ARRAY_SIZE(losses));
+    int loss = a->on_loss == NULL
+                   ? 0
+                   : word_of("on-back-end-loss", a->on_loss, losses, ARRAY_SIZE(losses));
     if (late < 0 || loss < 0) {
         return false;
     }
@@ -228,8 +228,9 @@ int cmd_run(const struct command *command, int argc, char **argv)
                                       .hold_for = -1,
                                       .answer_within = ANSWER_WITHIN_S,
                                       .trace = { .files = TRACE_FILES_DEFAULT } };
-    struct arguments a = { .profile = "host", .level = "info", .start = "attached",
-                           .when_late = "wait" };
+    struct arguments a = {
+        .profile = "host", .level = "info", .start = "attached", .when_late = "wait"
+    };
     enum log_level most;
     enum options_result parsed = parse_arguments(command, argc, argv, &a, &options);
     if (parsed != OPTIONS_OK) {

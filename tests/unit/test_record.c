@@ -303,8 +303,7 @@ static void what_is_kept_is_kept_as_it_came(void **state)
             expect_ring_message(&r, row, &m);
         } else if (kept) {
             assert_int_equal(r.last[row->id].size, m.head.size);
-            assert_true(m.head.size == 0 ||
-                        memcmp(r.last[row->id].body, m.body, m.head.size) == 0);
+            assert_true(m.head.size == 0 || memcmp(r.last[row->id].body, m.body, m.head.size) == 0);
         }
         /* the sample's bytes may lie behind the largest configuration space */
         assert_true(is_config || !r.incomplete);
@@ -801,8 +800,8 @@ static void a_notifier_is_taken_back(void **state)
     struct wire_host_notifier back;
     memcpy(&back, r.announced[0].body, sizeof(back));
     assert_true(back.index == (3 | WIRE_VRING_NOFD) && back.size == 0 && back.offset == 0);
-    struct msg m = sample_raw(r.announced[0].withdrawal, 0, r.announced[0].body,
-                              r.announced[0].size, 0);
+    struct msg m =
+        sample_raw(r.announced[0].withdrawal, 0, r.announced[0].body, r.announced[0].size, 0);
     assert_int_equal(check_message(message_row(SPACE_BACK, m.head.request), false, &m).result,
                      CHECK_OK);
     msg_clear(&m);
@@ -818,8 +817,9 @@ static void a_notifier_is_taken_back(void **state)
 static void a_mapping_is_taken_back(void **state)
 {
     struct record r = fresh();
-    struct wire_shmem_map map = { .shmid = 1, .fd_offset = 4096, .shm_offset = 8192, .len = 4096,
-                                  .flags = 1 };
+    struct wire_shmem_map map = {
+        .shmid = 1, .fd_offset = 4096, .shm_offset = 8192, .len = 4096, .flags = 1
+    };
     (void)state;
     announce(&r, BACK_SHMEM_MAP, &map, sizeof(map), 1);
     assert_int_equal(r.n_announced, 1);

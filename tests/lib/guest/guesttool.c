@@ -106,7 +106,8 @@ static void ping_receive(struct ping *p)
 
 static int do_ping(const char *ip, double interval, double duration)
 {
-    struct ping p = { .s = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), .to.sin_family = AF_INET,
+    struct ping p = { .s = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP),
+                      .to.sin_family = AF_INET,
                       .id = getpid() };
     double end = now() + duration, next = now();
 
@@ -273,8 +274,8 @@ static void storm_process(struct storm *s, double end)
 static int do_storm(const char *dev, int depth, double duration)
 {
     size_t size = (depth + 1) * sizeof(struct storm);
-    struct storm all = { 0 }, *s = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct storm all = { 0 },
+                 *s = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     double end = duration ? now() + duration : 0;
 
     if (s == MAP_FAILED) {
