@@ -113,7 +113,8 @@ bool carry_on(const struct record *r, const struct interface *i, const struct of
         text_add_item(&t, "; ", "the back-end is ");
         text_add(&t, "%s, which the one before was not", names);
     }
-    if (a->slots_known && o->mem_slots < interface_mem_slots(i, &heard)) {
+    bool by_slot = (r->protocol_acked & BIT(PROTOCOL_CONFIGURE_MEM_SLOTS)) != 0;
+    if (a->slots_known && by_slot && o->mem_slots < interface_mem_slots(i, &heard)) {
         text_add_item(&t, "; ", "");
         text_add(&t, "mem_slots %u told, %u here", interface_mem_slots(i, &heard), o->mem_slots);
     }
