@@ -5,6 +5,8 @@ What it knew of its client, inodes and open files, died with it, and vushim says
 on: the old mount gives errors, and the guest can mount the folder again. Without vushim the guest's
 access hangs for ever, and QEMU never connects to the new virtiofsd.
 """
+import re
+
 from backends import RustVirtiofsd, Virtiofsd
 from debian13 import rust_virtiofsd
 from fs import NEEDS, RUST_NEEDS, move_files
@@ -14,7 +16,9 @@ from monitor import Monitor
 from suite import check, equal, test
 
 TIMES = 3
-LOST = "table of files is lost"      # words of what vushim says
+# What vushim says.
+LOST = "table of files is lost"
+NOT_HELD = r"cannot be held: .* outstanding.*"
 
 
 class Daemons:
@@ -75,16 +79,21 @@ def restart(bench, program=None):
 
 
 def while_writing(bench, program=None):
-    """The write that nobody answers ends as soon as there is a next one to answer it."""
+    """virtiofsd answers out of order. Which heads the guest has used again decides whether the rings
+    show what is outstanding; where they do not, nothing may be given to the next one, by name."""
     line, monitor, daemons, guest = start_all(bench, program)
     guest.out("mount -t virtiofs shared /mnt")
     # Not a child of the console's shell: the end of one breaks off the line that it is reading.
     guest.out("( (dd if=/dev/zero of=/mnt/busy bs=64k count=100000 2>/dev/null; "
               "echo $? >/tmp/end) & ); until [ -s /mnt/busy ]; do sleep 0.1; done", 20)
     daemons.kill()
-    monitor.wait("BACK_HELD")
+    said = line.shim.wait_log(f"is held until|{NOT_HELD}")[0]
+    if re.match(NOT_HELD, said):
+        print(f"# {said}", flush=True)
+        return
     daemons.start()
     monitor.wait("BACK_TOOK_OVER")
+    # The write that nobody has answered ends as soon as there is a next one to answer it.
     guest.out("n=0; until [ -s /tmp/end ] || [ $n -gt 200 ]; do n=$((n+1)); sleep 0.1; done")
     check(guest.out("cat /tmp/end") != "0", "status of what was writing")
     guest.out("umount /mnt")
