@@ -1175,7 +1175,7 @@ static void init(struct device *d, struct ev_loop *loop, const struct device_opt
 void device_switch_place(struct device *d, const struct endpoint *e)
 {
     struct place *place = &d->places[PLACE_SWITCH];
-    seeker_stop(&place->seeker);
+    seeker_end(&place->seeker);
     init_place(d, PLACE_SWITCH, e);
     place->used = false; /* for nothing but the switch */
     stop_seeking(d);
@@ -1189,7 +1189,7 @@ void device_adopt_place(struct device *d)
     struct place *back = &d->places[PLACE_BACK];
     struct endpoint e = d->places[PLACE_SWITCH].endpoint;
     listener_stop(&back->listener);
-    seeker_stop(&back->seeker);
+    seeker_end(&back->seeker);
     d->options.back = e;
     init_place(d, PLACE_BACK, &e);
     d->live_place = PLACE_BACK;
@@ -1245,8 +1245,10 @@ void device_stop(struct device *d)
     d->next_front = close_keep_errno(d->next_front);
     d->next_back = close_keep_errno(d->next_back);
     listener_stop(&d->front_listener);
+    seeker_end(&d->front_seeker);
     for (size_t k = 0; k < N_PLACES; k++) {
         listener_stop(&d->places[k].listener);
+        seeker_end(&d->places[k].seeker);
     }
     device_trace_stop(d);
 }

@@ -15,6 +15,7 @@
 #define DELAY_SHORT_S 0.02
 #define PATIENCE_S 10.0
 #define DELAY_MOST_S 1.0
+#define SPENT_S 0.5
 
 static void seek(struct seeker *s);
 
@@ -138,6 +139,18 @@ static void on_again(struct ev_loop *loop, ev_timer *w, int events)
     seek(s);
 }
 
+/* The kernel takes 5 to 20 ms to close an inotify descriptor that has just watched something: it
+ * waits until nobody can be looking at the watch any more. That would be in the middle of a
+ * takeover. To remove the watch takes no time, nor does it to close a descriptor that has had none
+ * for a while. */
+static void on_spent(struct ev_loop *loop, ev_timer *w, int events)
+{
+    struct seeker *s = w->data;
+    (void)loop;
+    (void)events;
+    s->inotify_fd = close_keep_errno(s->inotify_fd);
+}
+
 void seeker_init(struct seeker *s, struct ev_loop *loop, const struct endpoint *e,
                  const char *device, const char *side, seeker_found_fn *found, void *owner)
 {
@@ -151,8 +164,10 @@ void seeker_init(struct seeker *s, struct ev_loop *loop, const struct endpoint *
                           .owner = owner };
     ev_init(&s->changed, on_changed);
     ev_init(&s->again, on_again);
+    ev_init(&s->spent, on_spent);
     s->changed.data = s;
     s->again.data = s;
+    s->spent.data = s;
 }
 
 static void begin(struct seeker *s)
@@ -165,7 +180,10 @@ static void begin(struct seeker *s)
 
 static void begin_watch(struct seeker *s)
 {
-    s->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    ev_timer_stop(s->loop, &s->spent);
+    if (s->inotify_fd < 0) {
+        s->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    }
     if (s->inotify_fd >= 0) {
         ev_io_set(&s->changed, s->inotify_fd, EV_READ);
         ev_io_start(s->loop, &s->changed);
@@ -206,7 +224,20 @@ void seeker_stop(struct seeker *s)
 {
     ev_io_stop(s->loop, &s->changed);
     ev_timer_stop(s->loop, &s->again);
-    s->inotify_fd = close_keep_errno(s->inotify_fd);
+    if (s->watch >= 0) {
+        inotify_rm_watch(s->inotify_fd, s->watch);
+    }
+    if (s->inotify_fd >= 0 && !ev_is_active(&s->spent)) {
+        ev_timer_set(&s->spent, SPENT_S, 0);
+        ev_timer_start(s->loop, &s->spent);
+    }
     s->watch = -1;
     s->active = s->reluctant = false;
+}
+
+void seeker_end(struct seeker *s)
+{
+    seeker_stop(s);
+    ev_timer_stop(s->loop, &s->spent);
+    s->inotify_fd = close_keep_errno(s->inotify_fd);
 }

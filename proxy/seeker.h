@@ -22,6 +22,7 @@ struct seeker {
     int watch;
     ev_io changed;
     ev_timer again;
+    ev_timer spent; /* inotify_fd is not needed any more, and is closed then */
     double delay;
     double since; /* of the last sign of life of the path */
     int said;     /* errno that the log has already been told */
@@ -37,3 +38,5 @@ void seeker_start(struct seeker *s);
 /* The same, but does not try before so many seconds have passed, unless the socket is made anew. */
 void seeker_start_in(struct seeker *s, double seconds);
 void seeker_stop(struct seeker *s);
+/* Stopped, and nothing is left of it. */
+void seeker_end(struct seeker *s);

@@ -348,9 +348,9 @@ def switch_and_count(bench, front_options=""):
     equal(sum(got for got, _ in counts), sent, "packets at the back-ends, of those sent")
     equal(returned, sum(gave for _, gave in counts), "packets at the front-end, of those returned")
     equal(monitor.ask("query-status")["restarts"]["switched"], SWITCHES, "switches counted")
-    print(f"# {SWITCHES} switches, {sent} packets there and {returned} back: a ring stood still for "
-          f"{statistics.median(blackouts) / 1000:.2f} ms, at most {max(blackouts) / 1000:.2f} ms",
-          flush=True)
+    print(f"# {SWITCHES} switches, {sent} packets there and {returned} back: a ring stood still "
+          f"for {statistics.median(blackouts) / 1000:.2f} ms, at most "
+          f"{max(blackouts) / 1000:.2f} ms", flush=True)
     front.stop()
     line.shim.end_well()
 

@@ -8,10 +8,10 @@
  *
  * It is a network back-end that listens at PATH, maps the memory that it is told and returns the
  * buffers of the rings; nothing is sent or received. Its death is a closed connection and a removed
- * socket. With --front it is the front-end too, of so many queue pairs, and connects there; without,
- * somebody else is, whose transmit rings alone are served. With --other a second one listens there:
- * a standby, and the first one dies once, when nothing has been said to the second for a while; or,
- * with the control socket of a vushim, the device is switched from one to the other and back.
+ * socket. With --front it is the front-end too, of so many queue pairs, and connects there;
+ * without, somebody else is, whose transmit rings alone are served. With --other a second one
+ * listens there: a standby, and the first one dies once, when nothing has been said to the second
+ * for a while; or, with a vushim's control socket, what the device is switched to, and back from.
  *
  * Prints JSON: for each restart, in ns, from listen() (a standby: from the first one's death; a
  * switch: from when the first ring was stopped)

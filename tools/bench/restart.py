@@ -172,8 +172,8 @@ def _place(testpmd, worker, rest):
 
 
 def _between_testpmds(bench, times):
-    """Only the one that serves forwards: a thread of DPDK that answers waits for the one that spins,
-    and would wait for its turn on a processor that two of them share."""
+    """Only the one that serves forwards: a thread of DPDK that answers waits for the one that
+    spins, and would wait for its turn on a processor that two of them share."""
     say(f"switch: testpmd, {times} times")
     control = bench.path("ctl")
     line = Line(bench, "host,device=net", more=["--control", control])
