@@ -27,6 +27,7 @@ struct successor {
     enum successor_state state;
     struct replay replay;
     struct msg inflight; /* an in-flight region of its own, instead of the record's */
+    struct msg heard;    /* what the front-end has just said, if it is to hear of it */
     int channel_fd;      /* our end of the channel that it was given; -1 */
     bool asking;         /* a question of ours is outstanding */
     bool changed;        /* what it has been told meanwhile is not what holds any more */
@@ -44,8 +45,10 @@ bool successor_is_open(const struct device *d);
 /* Asks or tells as far as there is room and the state goes by itself. May end the connection. */
 void successor_advance(struct device *d);
 void successor_tell(struct device *d, enum successor_state state);
-/* The front-end's request has passed to the live back-end: a prepared successor hears of it too. */
+/* The front-end's request passes to the live back-end: a prepared successor is to hear of it too. */
 void successor_hear(struct device *d, const struct message_row *row, const struct msg *m);
+/* It has passed: now the successor is told. */
+void successor_tell_heard(struct device *d);
 /* Its socket, with nothing in hand; the successor is closed. -1 when it is of no use. */
 int successor_steal(struct device *d);
 /* Closes and forgets. May be repeated. */
