@@ -91,6 +91,13 @@ class Trace:
         self.time += think
         self.passed(asks ^ 1, request, answer, changed, reply=True)
 
+    def own(self, wire, request, body=b"", answer=None, think=0, **keys):
+        """What vushim says by itself, and the answer that it keeps."""
+        self.message(wire, True, request, body, **keys)
+        if answer is not None:
+            self.time += think
+            self.message(wire, False, request, answer, reply=True)
+
 
 def u64(value):
     return struct.pack("=Q", value)
@@ -123,4 +130,28 @@ def session(features=0x170008003, protocol=0x1f, queues=4, rings=4, size=256, th
         t.passed(FRONT, "SET_VRING_KICK", u64(ring), fds=[(4, inode + 10 + ring)])
     for ring in range(rings):
         t.asked("SET_VRING_ENABLE", pair(ring, 1), answer=u64(0), need_reply=True, think=think)
+    return t
+
+
+def switched(features=0x170008003, next_features=0x170008003, queues=4, think=5000, left=True):
+    """A session whose device is moved to another back-end. left: one that was there before, and
+    never answered."""
+    t = session(features, rings=1)
+    if left:
+        t.note(EVENT, "BACK_CONNECTED", wire=NEXT_BACK)
+        t.message(NEXT_BACK, True, "GET_FEATURES")
+        t.note(ENDING, "SILENT", wire=NEXT_BACK)
+    t.note(EVENT, "BACK_CONNECTED", wire=NEXT_BACK)
+    t.own(NEXT_BACK, "GET_FEATURES", answer=u64(next_features), think=think)
+    t.own(NEXT_BACK, "GET_QUEUE_NUM", answer=u64(queues))
+    t.own(NEXT_BACK, "SET_FEATURES", u64(features))
+    t.asked("GET_VRING_BASE", pair(0, 0), pair(0, 7))
+    t.passed(FRONT, "SET_FEATURES", u64(features))
+    t.own(NEXT_BACK, "SET_FEATURES", u64(features))
+    t.own(BACK, "GET_VRING_BASE", pair(0, 0), pair(0, 7))
+    t.own(NEXT_BACK, "SET_VRING_BASE", pair(0, 7))
+    t.own(NEXT_BACK, "SET_VRING_KICK", u64(0), fds=[(4, 110)])
+    t.own(NEXT_BACK, "GET_FEATURES", answer=u64(next_features))
+    t.note(EVENT, "SWITCHED", "rings stood still for at most 412 us", wire=BACK)
+    t.asked("GET_QUEUE_NUM", answer=u64(queues))
     return t
