@@ -105,6 +105,8 @@ static void regions_set(struct record *r, const struct msg *m)
         size_t at = sizeof(table) + i * stride;
         if (at + stride <= m->head.size) {
             regions_add(r, region_at(m->body + at, stride));
+        } else {
+            r->incomplete = true; /* of Xen's size, and not long enough for that */
         }
     }
     r->n_table = r->n_regions;
@@ -283,6 +285,7 @@ static void keep_config(struct record *r, const struct msg *m)
     memcpy(&head, m->body, sizeof(head));
     size_t there = m->head.size - sizeof(head);
     size_t size = head.size < there ? head.size : there;
+    r->incomplete = r->incomplete || (uint64_t)head.offset + size > OFFER_CONFIG_MAX;
     record_bytes_put(&r->config_set, head.offset, size, m->body + sizeof(head));
     if (record_bytes_known(&r->answers.config, head.offset, size)) {
         record_bytes_put(&r->answers.config, head.offset, size, m->body + sizeof(head));
@@ -303,7 +306,12 @@ void record_request(struct record *r, const struct message_row *row, const struc
     const struct field *features = field_of_kind(p, KIND_FEATURES);
     const struct field *protocol = field_of_kind(p, KIND_PROTOCOL_FEATURES);
     if (features != NULL) {
+        uint64_t before = r->features_acked;
         r->features_acked = field_get(m, features);
+        if ((before & ~r->features_acked & BIT(VHOST_LOG_ALL)) != 0) {
+            /* The migration is over, and its log with it. */
+            r->last[FRONT_SET_LOG_BASE].told = r->last[FRONT_SET_LOG_FD].told = false;
+        }
     }
     if (protocol != NULL) {
         r->protocol_acked = field_get(m, protocol);
@@ -393,22 +401,30 @@ void record_answer(struct record *r, const struct message_row *row, struct msg *
 
 /* ---- what is announced on the channel ---- */
 
-/* What takes an announcement back: the request, and the announcement's own bytes that name it. A host
- * notifier is taken back by the same request without a descriptor. */
+/* What takes an announcement back: the request, and the announcement's own bytes that name it, in up
+ * to two pieces. A host notifier is taken back by the same request without a descriptor; a mapping by
+ * its place and length, and peers leave the rest zero. */
 static const struct withdrawal {
     uint32_t of, by;
-    uint8_t size, key_offset, key_size;
+    uint8_t size;
+    struct {
+        uint8_t offset, size;
+    } key[2];
 } withdrawals[] = {
-    { BACK_VRING_HOST_NOTIFIER_MSG, BACK_VRING_HOST_NOTIFIER_MSG, 24, 0, 1 },
-    { BACK_SHARED_OBJECT_ADD, BACK_SHARED_OBJECT_REMOVE, 16, 0, 16 },
-    { BACK_SHMEM_MAP, BACK_SHMEM_UNMAP, 40, 0, 40 },
+    { BACK_VRING_HOST_NOTIFIER_MSG, BACK_VRING_HOST_NOTIFIER_MSG, 24, { { 0, 1 } } },
+    { BACK_SHARED_OBJECT_ADD, BACK_SHARED_OBJECT_REMOVE, 16, { { 0, 16 } } },
+    { BACK_SHMEM_MAP, BACK_SHMEM_UNMAP, 40,
+      { { 0, 1 }, { offsetof(struct wire_shmem_map, shm_offset), 16 } } },
 };
 
 static bool same_announced(const struct record_announced *a, const struct withdrawal *w,
                            const struct msg *m)
 {
-    return a->withdrawal == w->by &&
-           memcmp(a->body + w->key_offset, m->body + w->key_offset, w->key_size) == 0;
+    bool same = a->withdrawal == w->by;
+    for (size_t k = 0; k < ARRAY_SIZE(w->key) && same; k++) {
+        same = memcmp(a->body + w->key[k].offset, m->body + w->key[k].offset, w->key[k].size) == 0;
+    }
+    return same;
 }
 
 static void forget_announced(struct record *r, const struct withdrawal *w, const struct msg *m)
@@ -430,7 +446,11 @@ void record_announcement(struct record *r, const struct message_row *row, const 
             continue;
         }
         forget_announced(r, w, m);
-        if (takes_back || r->n_announced == RECORD_MAX_ANNOUNCED) {
+        if (takes_back) {
+            return;
+        }
+        if (r->n_announced == RECORD_MAX_ANNOUNCED) {
+            r->incomplete = true;
             return;
         }
         struct record_announced *a = &r->announced[r->n_announced++];

@@ -194,7 +194,9 @@ int alone_take(struct relay *r, const struct message_row *row, struct msg *m,
         return -ENODATA;
     }
     enum expect expect = record_expects(&d->record, row, m);
+    enum record_postcopy postcopy = d->record.postcopy;
     record_request(&d->record, row, m);
+    d->record.postcopy = postcopy; /* it fails */
     int err = device_keep(d, row, m);
     if (err < 0) {
         return err;

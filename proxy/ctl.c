@@ -98,13 +98,17 @@ static json_t *text_json(const char *text)
 static json_t *standby_json(const struct device *d)
 {
     char back[256];
-    const struct place *place = &d->places[d->next.place];
-    if (!successor_is_open(d) || !device_is_live(d)) {
+    bool there = successor_is_open(d);
+    bool sought = d->options.has_standby && !switch_is_on(d);
+    size_t place = there                          ? d->next.place
+                   : d->live_place == PLACE_BACK ? PLACE_STANDBY
+                                                 : PLACE_BACK;
+    if (!device_is_live(d) || !(there || sought)) {
         return json_null();
     }
-    endpoint_print(&place->endpoint, back, sizeof(back));
+    endpoint_print(&d->places[place].endpoint, back, sizeof(back));
     return json_pack("{s:o, s:s}", "back", text_json(back), "state",
-                     successor_state_name(d->next.state));
+                     there ? successor_state_name(d->next.state) : "connecting");
 }
 
 static json_t *restarts_json(const struct device *d)

@@ -25,6 +25,7 @@
 #define DETAIL_LEN 2048
 
 static void front_arrived(struct device *d, int fd);
+static void go_on_waiting(struct device *d);
 static void back_arrived(struct device *d, int fd, size_t place);
 
 static bool front_is_open(const struct device *d)
@@ -282,6 +283,7 @@ static void lose_next(struct device *d, enum ending ending, const char *detail)
         device_tell(d, EVENT_STANDBY_LOST, NULL, N_ENDINGS, why);
     }
     lengthen_pause(d);
+    go_on_waiting(d);
     relay_update(&d->wire);
     device_settle(d);
 }
@@ -436,7 +438,18 @@ void device_nudge(struct device *d)
     }
 }
 
-/* What the profile did not pin was shown as zero: the front-end is asked to read it again. */
+/* What the front-end has read, or was shown as zero, is not what a new back-end has. */
+static bool config_differs(const struct record_bytes *heard, const struct offer *now)
+{
+    for (uint32_t at = 0; at < now->config_len; at++) {
+        if (record_bytes_known(heard, at, 1) && heard->at[at] != now->config[at]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The front-end is asked to read its configuration again. */
 static void announce_config(struct device *d)
 {
     struct msg m = MSG_NULL;
@@ -472,9 +485,11 @@ static void keep_region_of_next(struct device *d)
 static void take_over(struct device *d)
 {
     bool switched = switch_is_on(d);
-    bool was_detached = d->wire.alone && !d->held;
+    bool reads_again = (d->wire.alone && !d->held) ||
+                       config_differs(&d->record.answers.config, &d->next.greeting.offer);
     double now = monotonic_s();
     double share = now - d->next.told_since;
+    double gap = d->held ? now - d->held_since : 0;
     char text[128];
     struct offer offer = d->has_offer ? carry_narrowed(&d->offer, &d->next.greeting.offer)
                                       : d->next.greeting.offer;
@@ -503,10 +518,15 @@ static void take_over(struct device *d)
     device_nudge(d);
     d->n_taken_over++;
     trace_context(d);
-    if (was_detached) {
+    if (reads_again) {
         announce_config(d);
     }
-    snprintf(text, sizeof(text), "told everything in %.1f ms", share * 1e3);
+    if (gap > 0) {
+        snprintf(text, sizeof(text), "after %.1f ms, told everything in %.1f ms", gap * 1e3,
+                 share * 1e3);
+    } else {
+        snprintf(text, sizeof(text), "told everything in %.1f ms", share * 1e3);
+    }
     if (switched) {
         switch_succeeded(d);
     } else {
@@ -552,7 +572,11 @@ static void begin_hurry(struct device *d)
 /* The successor has been checked. False when there is nothing to do with it now. */
 static bool next_is_ready(struct device *d)
 {
+    if (!d->wire.open) {
+        switch_unused(d);
+    }
     if (!front_is_open(d)) {
+        ev_timer_stop(d->loop, &d->hurry);
         return false;
     }
     if (!d->wire.open) {
@@ -707,7 +731,10 @@ static void on_hurry_over(struct ev_loop *loop, ev_timer *w, int events)
     (void)loop;
     (void)events;
     if (successor_is_open(d)) {
-        device_end(d, &d->next.wire.responder, ENDING_SILENT, "");
+        const struct answer *due = answers_oldest_due(&d->next.wire.answers);
+        char name[24];
+        device_end(d, &d->next.wire.responder, ENDING_SILENT,
+                   due != NULL ? message_name(SPACE_FRONT, due->request, name) : "");
     } else if (switch_is_on(d)) {
         stop_seeking(d);
         switch_failed(d, "nobody listens there");
@@ -766,6 +793,15 @@ static void begin_patience(struct device *d, double seconds)
     }
 }
 
+/* The same, of what is left after back-ends that were of no use. */
+static void go_on_waiting(struct device *d)
+{
+    double left = d->options.wait - (monotonic_s() - d->front_since);
+    if (front_is_open(d) && !d->wire.open) {
+        begin_patience(d, left > 0 ? left : 0);
+    }
+}
+
 static double greeting_time(const struct device *d)
 {
     return d->options.wait > GREETING_S ? d->options.wait : GREETING_S;
@@ -775,7 +811,7 @@ static void front_arrived(struct device *d, int fd)
 {
     side_open_take(&d->wire.requester, fd);
     device_tell(d, EVENT_FRONT_CONNECTED, &d->wire.requester, N_ENDINGS, "");
-    d->life_began = monotonic_s();
+    d->life_began = d->front_since = monotonic_s();
     if (!d->options.detached) {
         begin_patience(d, back_is_open(d) ? greeting_time(d) : d->options.wait);
     } else if (back_is_open(d)) {
@@ -920,6 +956,21 @@ bool device_may_stop_ring(struct device *d, const struct message_row *row, const
  * device up several times. */
 #define SETTLE_S 0.1
 
+/* What would become of the device, said when its rings start. */
+static void say_verdict(struct device *d)
+{
+    const char *name;
+    const char *text;
+    const struct restart_row *row = hold_verdict(d, &name, &text);
+    if (d->options.on_loss == LOSS_CLOSE || row == d->said_verdict) {
+        return;
+    }
+    d->said_verdict = row;
+    bool closed = row->verdict == RESTART_NONE && d->options.on_loss != LOSS_HOLD;
+    log_info(d->options.name, NULL, "if its back-end is lost it is %s: %s (%s)",
+             closed ? "closed" : "held", name, text);
+}
+
 static int wire_passing(struct relay *r, const struct message_row *row, struct msg *m)
 {
     struct device *d = r->owner;
@@ -929,6 +980,9 @@ static int wire_passing(struct relay *r, const struct message_row *row, struct m
     }
     if (d->options.has_standby || successor_is_open(d)) {
         settle_in(d, SETTLE_S);
+    }
+    if (row->fds.role == ROLE_KICK) {
+        say_verdict(d);
     }
     return err;
 }

@@ -103,7 +103,8 @@ struct device {
     bool held;            /* the back-end is lost, the front-end is served alone */
     bool next_failed;     /* in this life */
     bool said_ready;      /* STANDBY_READY, of this successor */
-    double held_since;
+    const struct restart_row *said_verdict;
+    double held_since, front_since;
     unsigned long blackouts[SWITCH_N_BUCKETS];
     unsigned long n_held, n_taken_over, n_switched;
     struct record record;

@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "carry.h"
@@ -96,24 +95,25 @@ static bool mark_all_dirty(struct device *d, char *why, size_t why_len)
     const struct record_last *last = &d->record.last[FRONT_SET_LOG_BASE];
     struct wire_log log = { .size = 0 };
     struct stat st;
+    uint8_t ones[4096];
     int fd = kept_last(&d->kept, FRONT_SET_LOG_BASE);
     if ((d->record.features_acked & BIT(VHOST_LOG_ALL)) == 0 || !last->told) {
         return true;
     }
     memcpy(&log, last->body, last->size < sizeof(log) ? last->size : sizeof(log));
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t before = log.offset % page;
-    bool there = fd >= 0 && fstat(fd, &st) == 0 && log.size > 0 && log.size < INT64_MAX / 2 &&
-                 log.offset < INT64_MAX / 2 && (uint64_t)st.st_size >= log.offset + log.size;
-    void *map = there ? mmap(NULL, log.size + before, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-                             (off_t)(log.offset - before))
-                      : MAP_FAILED;
-    if (map == MAP_FAILED) {
+    bool done = fd >= 0 && fstat(fd, &st) == 0 && log.size > 0 && log.size < INT64_MAX / 2 &&
+                log.offset < INT64_MAX / 2 && (uint64_t)st.st_size >= log.offset + log.size;
+    memset(ones, 0xff, sizeof(ones));
+    for (uint64_t at = 0; done && at < log.size;) {
+        size_t len = log.size - at < sizeof(ones) ? (size_t)(log.size - at) : sizeof(ones);
+        ssize_t n = pwrite(fd, ones, len, (off_t)(log.offset + at));
+        done = n > 0 || (n < 0 && errno == EINTR);
+        at += n > 0 ? (uint64_t)n : 0;
+    }
+    if (!done) {
         snprintf(why, why_len, "the log of written pages cannot be completed");
         return false;
     }
-    memset((uint8_t *)map + before, 0xff, log.size);
-    munmap(map, log.size + before);
     log_info(d->options.name, NULL, "all memory counts as written for the migration under way");
     return true;
 }

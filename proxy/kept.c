@@ -75,17 +75,22 @@ static void follow_ring(struct kept *k, const struct record *r, uint32_t ring)
     }
 }
 
+static void follow_last(struct kept *k, const struct record *r)
+{
+    for (uint32_t request = 0; request < RECORD_REQUESTS; request++) {
+        if (!r->last[request].told) {
+            drop(&k->last[request]);
+        }
+    }
+}
+
 void kept_follow(struct kept *k, const struct record *r)
 {
     follow_regions(k, r);
     for (uint32_t ring = 0; ring < k->n_rings; ring++) {
         follow_ring(k, r, ring);
     }
-    for (uint32_t request = 0; request < RECORD_REQUESTS; request++) {
-        if (!r->last[request].told) {
-            drop(&k->last[request]);
-        }
-    }
+    follow_last(k, r);
 }
 
 static int put_ring(struct kept *k, const struct record *r, const struct message_row *row,
@@ -130,6 +135,7 @@ int kept_request(struct kept *k, const struct record *r, const struct message_ro
     if (ring != SIZE_MAX) {
         return put_ring(k, r, row, m, ring);
     }
+    follow_last(k, r); /* what this one has ended */
     return (row->traits & KEPT) != 0 ? put(&k->last[row->id], first_fd(m)) : 0;
 }
 

@@ -66,7 +66,8 @@ static bool read_guest(const struct look *l, uint64_t address, void *to, size_t 
             continue;
         }
         uint64_t within = address - start;
-        if (len > region->size - within || within > INT64_MAX - region->mmap_offset) {
+        if (len > region->size - within || region->mmap_offset > INT64_MAX ||
+            within > INT64_MAX - region->mmap_offset) {
             return fail(l, "reaches past its memory region");
         }
         if (!read_all(kept_region(l->k, region), region->mmap_offset + within, to, len)) {
@@ -115,25 +116,25 @@ static uint32_t entry_at(const struct look *l, const uint8_t *ring, size_t entry
     return order16(l, low);
 }
 
-/* All requests before `used` are complete when the last so many, as far as the available ring still
- * has them, were completed in their order: an entry of the used ring was written after the entry of
- * the available ring in the same place, so what stands in both was completed. None behind it is when
- * no head is there twice: it would have to be completed in between. */
+/* The requests behind `used` are all that is outstanding, when each of them is. One at position p could
+ * only have been completed where the used ring had come by the time it was made available, and since a
+ * ring never holds more than its size that is no earlier than p + 1 - size. So a head that does not
+ * stand there is outstanding, and when all are, their number says that nothing else is. A head that is
+ * used again soon, as most are, shows nothing. */
 static bool rings_show(const struct look *l, const uint8_t *avail, const uint8_t *used_ring,
                        uint16_t used, uint16_t n)
 {
-    uint8_t *seen = calloc(1, UINT16_MAX / 8 + 1);
-    bool shown = seen != NULL;
+    uint16_t *last = calloc(UINT16_MAX + 1, sizeof(*last)); /* how far back a head stands; 0: not */
+    bool shown = last != NULL;
+    for (uint32_t back = l->num; shown && back > 0; back--) {
+        last[entry_at(l, used_ring, USED_ENTRY, (uint16_t)(used - back))] = (uint16_t)back;
+    }
     for (uint32_t k = 0; shown && k < n; k++) {
         uint32_t head = entry_at(l, avail, AVAIL_ENTRY, (uint16_t)(used + k));
-        shown = head < l->num && (seen[head / 8] & BIT(head % 8)) == 0;
-        seen[head / 8] |= (uint8_t)BIT(head % 8);
+        shown = head < l->num && (last[head] == 0 || last[head] + k + 1 > l->num);
+        last[head] = 1; /* a second time among the outstanding: completed in between */
     }
-    free(seen);
-    for (uint32_t back = 1; shown && back <= l->num - n; back++) {
-        uint16_t at = (uint16_t)(used - back);
-        shown = entry_at(l, avail, AVAIL_ENTRY, at) == entry_at(l, used_ring, USED_ENTRY, at);
-    }
+    free(last);
     return shown;
 }
 

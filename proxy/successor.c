@@ -13,7 +13,7 @@ const char *successor_state_name(enum successor_state state)
 {
     static const char *const names[] = {
         [GREETING] = "checking", [READY] = "checked",    [TELLING] = "preparing",
-        [PREPARED] = "ready",    [FINISHING] = "taking over", [DONE] = "taking over",
+        [SETTLING] = "preparing", [PREPARED] = "ready",    [FINISHING] = "taking over", [DONE] = "taking over",
     };
     return names[state];
 }
@@ -119,7 +119,7 @@ static void judge(struct device *d)
 /* A question, or something that is answered all the same. */
 static void say(struct device *d, struct msg *m, bool has_answer)
 {
-    d->next.asking = has_answer;
+    d->next.asking += has_answer ? 1 : 0;
     int err = relay_ask(&d->next.wire, m, has_answer);
     if (err < 0) {
         end_by_error(d, err);
@@ -193,11 +193,12 @@ static int next_to_tell(struct device *d, struct msg *ret_msg)
     return result;
 }
 
-/* All is told: behind the rings an answer shows that all of it has been taken. */
+/* All is told: an answer shows that all of it has been taken. In a back-end's absence the rings follow
+ * at once; beside a live one they stand still only when the new one has mapped the guest's memory. */
 static void told(struct device *d)
 {
     struct msg m = MSG_NULL;
-    if (d->next.state == TELLING) {
+    if (d->next.state == TELLING && !device_is_live(d)) {
         d->next.state = PREPARED;
         return;
     }
@@ -206,7 +207,7 @@ static void told(struct device *d)
         end_by_error(d, err);
         return;
     }
-    d->next.state = DONE;
+    d->next.state = d->next.state == TELLING ? SETTLING : DONE;
     say(d, &m, true);
 }
 
@@ -258,13 +259,14 @@ void successor_hear(struct device *d, const struct message_row *row, const struc
     if (!successor_is_open(d)) {
         return;
     }
-    if (s->state == TELLING || (s->state == PREPARED && replay_is_void(row))) {
+    bool told = s->state == SETTLING || s->state == PREPARED;
+    if (s->state == TELLING || (told && replay_is_void(row))) {
         s->changed = true;
         return;
     }
-    int result = s->state == PREPARED ? replay_follow(row, m, &s->heard) : 0;
-    if (result < 0 || (result == 1 && (s->asking || !side_has_room(&s->wire.responder)))) {
-        s->changed = true; /* too much at once */
+    int result = told ? replay_follow(row, m, &s->heard) : 0;
+    if (result < 0 || (result == 1 && !side_has_room(&s->wire.responder))) {
+        s->changed = true;
         msg_clear(&s->heard);
     }
 }
@@ -291,9 +293,11 @@ static void wire_end(struct relay *r, struct side *side, enum ending ending, con
 static void wire_answered(struct relay *r, const struct msg *answer)
 {
     struct device *d = r->owner;
-    d->next.asking = false;
+    d->next.asking--;
     if (d->next.state == GREETING) {
         greeting_answer(&d->next.greeting, answer);
+    } else if (d->next.state == SETTLING && answer->head.request == FRONT_GET_FEATURES) {
+        d->next.state = PREPARED;
     }
     device_next_answered(d, answer);
 }
@@ -355,6 +359,7 @@ void successor_close(struct device *d)
     msg_clear(&s->heard);
     s->greeting = (struct greeting){ .step = GREETING_FEATURES };
     s->state = GREETING;
-    s->asking = s->changed = false;
+    s->asking = 0;
+    s->changed = false;
     s->told_since = 0;
 }

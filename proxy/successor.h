@@ -8,6 +8,7 @@
  *   GREETING   is asked
  *   READY      can serve the profile, and what the front-end uses by now
  *   TELLING    is told what may be told while another one still runs
+ *   SETTLING   is asked whether it has taken that
  *   PREPARED   has been told that, and is kept up to date
  *   FINISHING  is told the rings
  *   DONE       has answered a question behind all that */
@@ -19,7 +20,7 @@
 
 struct device;
 
-enum successor_state { GREETING, READY, TELLING, PREPARED, FINISHING, DONE };
+enum successor_state { GREETING, READY, TELLING, SETTLING, PREPARED, FINISHING, DONE };
 
 struct successor {
     struct relay wire; /* it is the responder; there is no requester */
@@ -29,7 +30,7 @@ struct successor {
     struct msg inflight; /* an in-flight region of its own, instead of the record's */
     struct msg heard;    /* what the front-end has just said, if it is to hear of it */
     int channel_fd;      /* our end of the channel that it was given; -1 */
-    bool asking;         /* a question of ours is outstanding */
+    unsigned asking;     /* questions of ours that are outstanding */
     bool changed;        /* what it has been told meanwhile is not what holds any more */
     size_t place;        /* where it is from */
     double since;        /* monotonic_s(), of the connection */

@@ -48,6 +48,10 @@ int switch_begin(struct device *d, const struct endpoint *e, switch_done_fn *don
         snprintf(why, why_len, "the device is just closing (try again)");
         return -EAGAIN;
     }
+    if (d->record.postcopy != POSTCOPY_NONE) {
+        snprintf(why, why_len, "a postcopy migration is under way (try again when it is over)");
+        return -EBUSY;
+    }
     s->endpoint = *e;
     s->done = done;
     s->owner = owner;
@@ -139,7 +143,7 @@ static void ask_region(struct device *d)
     memcpy(&body, last->body, last->size < sizeof(body) ? last->size : sizeof(body));
     body.mmap_size = body.mmap_offset = 0;
     int err = msg_make(FRONT_GET_INFLIGHT_FD, 0, &body, last->size, &m);
-    d->next.asking = true;
+    d->next.asking++;
     err = err < 0 ? err : relay_ask(&d->next.wire, &m, true);
     msg_clear(&m);
     if (err < 0) {
@@ -327,6 +331,18 @@ void switch_succeeded(struct device *d)
     log_info(d->options.name, "back", "has been switched to: %s", text);
     device_tell(d, EVENT_SWITCHED, &d->wire.responder, N_ENDINGS, text);
     finish(d, NULL);
+}
+
+void switch_unused(struct device *d)
+{
+    if (switch_is_on(d)) {
+        device_adopt_place(d);
+        d->next.place = PLACE_BACK;
+        memset(d->blackout_us, 0, d->record.n_rings * sizeof(d->blackout_us[0]));
+        d->n_switched++;
+        device_tell(d, EVENT_SWITCHED, NULL, N_ENDINGS, "no front-end is connected");
+        finish(d, NULL);
+    }
 }
 
 void switch_abort(struct device *d)

@@ -61,6 +61,8 @@ void switch_failed(struct device *d, const char *why);
 void switch_lost_old(struct device *d);
 /* The new one serves. */
 void switch_succeeded(struct device *d);
+/* The new one can serve, and no front-end has relied on the old one. */
+void switch_unused(struct device *d);
 /* The device's life ends. */
 void switch_abort(struct device *d);
 /* How long a ring stood still in the last switch, in microseconds; 0: it did not run. */

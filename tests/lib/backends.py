@@ -10,22 +10,26 @@ import places
 from proc import Proc
 
 
-def _fresh(path):
+def fresh(path):
     """A stale file must not pass for the socket that the new process makes."""
     if os.path.exists(path):
         os.unlink(path)
 
 
 class Qsd(Proc):
-    """qemu-storage-daemon with one vhost-user-blk export."""
+    """qemu-storage-daemon with one vhost-user-blk export. iops: so many requests a second, the
+    others wait in it."""
 
-    def __init__(self, bench, path, image, name="qsd", num_queues=1, program=None, **export):
-        _fresh(path)
+    def __init__(self, bench, path, image, name="qsd", num_queues=1, program=None, iops=0,
+                 **export):
+        fresh(path)
         more = "".join(f",{k.replace('_', '-')}={v}" for k, v in export.items())
         super().__init__(bench.folder, name, [
             *(program or [places.QSD]),
             "--blockdev", f"driver=file,node-name=f0,filename={image},locking=off",
-            "--blockdev", "driver=raw,node-name=d0,file=f0",
+            "--object", f"throttle-group,id=t0,x-iops-total={iops}",
+            "--blockdev", "driver=throttle,throttle-group=t0,node-name=t0,file=f0",
+            "--blockdev", "driver=raw,node-name=d0,file=t0",
             "--export", "type=vhost-user-blk,id=e0,node-name=d0,writable=on,"
                         f"num-queues={num_queues},addr.type=unix,addr.path={path}{more}"])
         bench.add(self)
@@ -36,7 +40,7 @@ class Virtiofsd(Proc):
     """The C virtiofsd of QEMU's packages. It serves one front-end and ends with it."""
 
     def __init__(self, bench, path, shared, name="virtiofsd"):
-        _fresh(path)
+        fresh(path)
         os.makedirs(shared, exist_ok=True)
         super().__init__(bench.folder, name, [
             places.VIRTIOFSD, f"--socket-path={path}", "-o", f"source={shared}",
@@ -46,26 +50,29 @@ class Virtiofsd(Proc):
 
 
 class RustVirtiofsd(Proc):
-    """The Rust virtiofsd of Debian 13."""
+    """The Rust virtiofsd of Debian 13. It removes its socket when it has been connected to, so that
+    one who is waited for may never be seen to listen: wait=False."""
 
-    def __init__(self, bench, path, shared, program, name="virtiofsd"):
-        _fresh(path)
+    def __init__(self, bench, path, shared, program, name="virtiofsd", wait=True):
+        fresh(path)
         os.makedirs(shared, exist_ok=True)
         super().__init__(bench.folder, name, [
             *program, "--socket-path", path, "--shared-dir", shared, "--cache", "auto",
             "--sandbox", "none", "--log-level", "warn"])
         bench.add(self)
-        self.wait_path(path)
+        if wait:
+            self.wait_path(path)
 
 
 class Testpmd(Proc):
     """dpdk-testpmd, interactive on a pipe, with one port and ordinary pages.
 
     device: what follows --vdev, as net_vhost0,iface=PATH or net_virtio_user0,path=PATH.
+    more: further options of testpmd itself.
     """
 
     def __init__(self, bench, name, device, queues=1, forward="icmpecho", start=True, mib=256,
-                 program=None):
+                 program=None, more=()):
         # --in-memory does not go with --no-huge; the prefix keeps runs apart instead. Without
         # stdbuf its answers would stay in a buffer, as it writes to a file here.
         prefix = f"vushim{os.getpid()}{name}"
@@ -75,7 +82,7 @@ class Testpmd(Proc):
             "--file-prefix", prefix,
             "--vdev", device, "--", "-i", *(["--auto-start"] if start else []),
             f"--forward-mode={forward}", "--total-num-mbufs=2048", "--no-mlockall",
-            f"--rxq={queues}", f"--txq={queues}"],
+            f"--rxq={queues}", f"--txq={queues}", *more],
             stdin=True, nice=places.NICE + 5, env={"TERM": "dumb"})
         bench.add(self)
 

@@ -94,12 +94,23 @@ class Guest(Proc):
         self.qmp.do("system_reset")
         self._wait_text(READY, start, seconds, "guest shell after a reset")
 
-    def sh(self, line, seconds=60):
+    def begin(self, line):
+        """Run a line without waiting for its end: what finish() takes."""
         self.lines_run += 1
         tag, start = f"@@{self.lines_run}", len(self.text)
         self.console.sendall(f'{{ {line}; }} 2>&1; echo "{tag} $?"\n'.encode())
+        return line, tag, start
+
+    def answered(self, begun):
+        return f"{begun[1]} " in self.text[begun[2]:]
+
+    def finish(self, begun, seconds=60):
+        line, tag, start = begun
         m = self._wait_text(re.escape(tag) + r" (\d+)\n", start, seconds, f"answer to {line!r}")
         return int(m[1]), self.text[start:start + m.start()].strip("\n")
+
+    def sh(self, line, seconds=60):
+        return self.finish(self.begin(line), seconds)
 
     def out(self, line, seconds=60):
         """Output of a command that must succeed."""

@@ -36,7 +36,7 @@ def cache_lock(what):
         yield
 
 
-def _run(*argv, **kw):
+def run(*argv, **kw):
     p = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, **kw)
     if p.returncode:
         raise RuntimeError(f"{' '.join(argv)}: {(p.stderr or p.stdout).strip()[-500:]}")
@@ -44,7 +44,7 @@ def _run(*argv, **kw):
 
 
 def _kernel_package():
-    for line in _run("apt-cache", "depends", META_PACKAGE).splitlines():
+    for line in run("apt-cache", "depends", META_PACKAGE).splitlines():
         name = line.split()[-1]
         if name.startswith("linux-image-") and "Depends:" in line:
             return name
@@ -61,10 +61,10 @@ def _kernel_deb():
     try:
         package = _kernel_package()
     except RuntimeError:
-        _run("apt-get", "-q=2", "update")
+        run("apt-get", "-q=2", "update")
         package = _kernel_package()
     # apt drops to a user of its own, which cannot write everywhere: root may stay root here.
-    _run("apt-get", "-q=2", "-o", "APT::Sandbox::User=root", "download", package, cwd=folder)
+    run("apt-get", "-q=2", "-o", "APT::Sandbox::User=root", "download", package, cwd=folder)
     return glob.glob(f"{folder}/linux-image-*.deb")[0]
 
 
@@ -89,18 +89,18 @@ def _copy_modules(kernel, version, root):
     """The modules of MODULES and what they need, uncompressed."""
     target = f"{root}/lib/modules/{version}"
     os.makedirs(target)
-    _run("depmod", "-b", kernel, version)
+    run("depmod", "-b", kernel, version)
     for module in MODULES:
-        lines = _run("modprobe", "-d", kernel, "-S", version, "--show-depends", module)
+        lines = run("modprobe", "-d", kernel, "-S", version, "--show-depends", module)
         for line in lines.splitlines():
             if line.startswith("insmod "):
                 path = line.split()[1]
                 shutil.copy(path, target)
                 if path.endswith(".xz"):
-                    _run("xz", "-d", "-f", f"{target}/{os.path.basename(path)}")
+                    run("xz", "-d", "-f", f"{target}/{os.path.basename(path)}")
     for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
         shutil.copy(f"{kernel}/lib/modules/{version}/{name}", target)
-    _run("depmod", "-b", root, version)
+    run("depmod", "-b", root, version)
 
 
 def _make_root(kernel, version, root):
@@ -109,7 +109,7 @@ def _make_root(kernel, version, root):
     shutil.copy(places.BUSYBOX, f"{root}/bin/busybox")
     shutil.copy(f"{HERE}/guest/init", f"{root}/init")
     os.chmod(f"{root}/init", 0o755)
-    _run("gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o", f"{root}/bin/guesttool",
+    run("gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o", f"{root}/bin/guesttool",
          f"{HERE}/guest/guesttool.c")
     _copy_modules(kernel, version, root)
 
@@ -136,7 +136,7 @@ def _make(deb, folder):
     with tempfile.TemporaryDirectory(prefix="making-", dir=places.CACHE) as work:
         kernel, made = f"{work}/kernel", f"{work}/made"
         os.makedirs(made)
-        _run("dpkg", "-x", deb, kernel)
+        run("dpkg", "-x", deb, kernel)
         version = os.listdir(f"{kernel}/lib/modules")[0]
         _cut_vmlinux(f"{kernel}/boot/vmlinuz-{version}", f"{made}/vmlinux")
         _make_root(kernel, version, f"{work}/root")

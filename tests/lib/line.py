@@ -53,15 +53,15 @@ class Line:
     """front and back are the paths for the outer ends; shim and recorders what is between.
 
     dials: which outer ends connect by themselves. A QEMU client and a back-end that listens are
-    the usual case: dials={"front"}.
+    the usual case: dials={"front"}. more: further options of vushim run.
     """
 
-    def __init__(self, bench, profile=None, record=False, dials=("front",), name="dev0"):
+    def __init__(self, bench, profile=None, record=False, dials=("front",), name="dev0", more=()):
         parts = ["recorder"] if record else []
         if profile is not None:
             parts = [*parts, "vushim", *parts]
         paths = [bench.path(f"wire{n}.sock") for n in range(len(parts) + 1)]
-        self.bench, self.profile, self.name = bench, profile, name
+        self.bench, self.profile, self.name, self.more = bench, profile, name, more
         self.front, self.back = paths[0], paths[-1]
         self.shim, self.recorders = None, []
         if not parts and set(dials) not in ({"front"}, {"back"}):
@@ -82,7 +82,8 @@ class Line:
         order = plan if not front_dials else reversed(plan)
         for part, front, back in order:
             if part == "vushim":
-                self.shim = Vushim(self.bench, front, back, self.profile, self.name)
+                self.shim = Vushim(self.bench, front, back, self.profile, self.name,
+                                   more=self.more)
             else:
                 name = "recorder-front" if front[1] == paths[0] else "recorder-back"
                 self.recorders.append(Recorder(self.bench, name, front, back))

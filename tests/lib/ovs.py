@@ -33,12 +33,23 @@ class Ovs:
                    "other_config:dpdk-init=true",
                    f"other_config:dpdk-extra={self._dpdk_options()}",
                    "other_config:pmd-cpu-mask=0x1", "other_config:dpdk-lcore-mask=0x2")
+        self.bench, self.starts = bench, 0
+        self.start()
+        # Its own address: one that changed with each start would leave the guest with the old one.
+        self.vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev",
+                   "other-config:hwaddr=52:54:00:00:00:02")
+
+    def start(self):
+        """The switch itself; its bridges and ports are those of the database."""
+        self.starts += 1
         # unshare becomes the switch: same process id.
-        self.switch = bench.add(Proc(bench.folder, "vswitchd", [
+        self.switch = self.bench.add(Proc(self.bench.folder, f"vswitchd{self.starts}", [
             "unshare", "--net", places.OVS_VSWITCHD, self.database,
             f"--unixctl={self.folder}/switch.ctl"], env=self.env))
         self.switch.wait_log("DPDK Enabled - initialized", 60)
-        self.vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev")
+        # Waits for the switch to have done what is in the database: until then it takes the
+        # bridge's port down once more.
+        self.vsctl("set", "Open_vSwitch", ".", f"external-ids:starts={self.starts}")
 
     @staticmethod
     def _dpdk_options():

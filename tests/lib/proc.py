@@ -120,3 +120,9 @@ class Proc:
 
     def stop(self):
         return self.kill(signal.SIGTERM, 5)
+
+    def sockets(self):
+        """Those that it holds now: the same later means that no connection has been replaced."""
+        folder = f"/proc/{self.pid}/fd"
+        links = (os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder))
+        return {link for link in links if link.startswith("socket:")}

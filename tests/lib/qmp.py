@@ -12,6 +12,7 @@ class Qmp:
         self.s.settimeout(60)   # a QEMU that hangs in its device must fail the test, not hang it
         wait_for(lambda: self._connect(path), seconds, f"control socket {path}")
         self.f = self.s.makefile("r")
+        self.events = []
         json.loads(self.f.readline())
         self.do("qmp_capabilities")
 
@@ -23,7 +24,7 @@ class Qmp:
             return False
 
     def do(self, command, **arguments):
-        """The command's answer; events that come meanwhile are of no interest here."""
+        """The command's answer; names of events that come before it are kept."""
         message = {"execute": command, "arguments": arguments}
         self.s.sendall(json.dumps(message).encode() + b"\n")
         while True:
@@ -33,8 +34,14 @@ class Qmp:
             answer = json.loads(line)
             if "error" in answer:
                 raise RuntimeError(f"{command}: {answer['error']['desc']}")
+            if "event" in answer:
+                self.events.append(answer["event"])
             if "return" in answer:
                 return answer["return"]
+
+    def count(self, event):
+        """How many of these had come when the last command was answered."""
+        return self.events.count(event)
 
     def close(self):
         self.s.close()

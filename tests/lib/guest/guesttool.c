@@ -5,6 +5,8 @@
 //   guesttool ping IP INTERVAL_MS DURATION_MS   ICMP echo: how many came back, round trips, gaps
 //   guesttool io DEV INTERVAL_MS DURATION_MS    write, read back and compare 4 KiB blocks, O_DIRECT
 //   guesttool pat DEV w|r SEED MIB              write or verify a pseudo-random pattern, O_DIRECT
+//   guesttool storm DEV DEPTH DURATION_MS       DEPTH processes write and verify 4 KiB blocks, each
+//                                               its own, O_DIRECT; 0: until SIGTERM
 //
 // Times are milliseconds of the guest's monotonic clock. Exit 0 when all data was right.
 #define _GNU_SOURCE
@@ -14,12 +16,15 @@
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,6 +32,9 @@
 #define MIB (1 << 20)
 #define IO_START (32 << 20) // "io" stays clear of what "pat" wrote at the start of the disk
 #define IO_BLOCKS 256
+#define STORM_START (40 << 20)
+#define STORM_BLOCKS 64 // of one process
+#define STORM_FLUSH 32  // one request of so many
 
 static double now(void)
 {
@@ -194,6 +202,109 @@ static int do_pat(const char *dev, bool write_it, uint64_t seed, int mib)
     return wrong != 0;
 }
 
+// One process of a storm: which version of each of its blocks is on the disk, and how it went.
+struct storm {
+    const char *dev;
+    int fd, number;
+    void *want, *got;
+    uint32_t version[STORM_BLOCKS];
+    int writes, reads, errors, wrong;
+    double worst; // of one request
+};
+
+static volatile bool *over; // all processes share it
+
+static void end_storm(int number)
+{
+    (void)number;
+    *over = true;
+}
+
+// The first word tells, should it be found where it does not belong, whose and how old it is.
+static void storm_fill(struct storm *s, int block)
+{
+    uint64_t tag = (uint64_t)s->number << 48 | (uint64_t)block << 32 | s->version[block];
+
+    fill(s->want, BLOCK, tag);
+    *(uint64_t *)s->want = tag;
+}
+
+static void storm_request(struct storm *s, int block, bool write_it)
+{
+    off_t at = STORM_START + ((off_t)s->number * STORM_BLOCKS + block) * BLOCK;
+    double start = now(), took;
+
+    s->version[block] += write_it;
+    storm_fill(s, block);
+    ssize_t n = write_it ? pwrite(s->fd, s->want, BLOCK, at) : pread(s->fd, s->got, BLOCK, at);
+    took = now() - start;
+    s->worst = took > s->worst ? took : s->worst;
+    *(write_it ? &s->writes : &s->reads) += 1;
+    if (n != BLOCK) {
+        s->errors++;
+        perror(s->dev);
+    } else if (!write_it && memcmp(s->want, s->got, BLOCK)) {
+        s->wrong++;
+        fprintf(stderr, "process %d block %d: %#llx, not %#llx\n", s->number, block,
+                *(unsigned long long *)s->got, *(unsigned long long *)s->want);
+    }
+}
+
+static void storm_process(struct storm *s, double end)
+{
+    unsigned seed = s->number;
+
+    s->fd = open_disk(s->dev, O_RDWR, BLOCK, &s->want, &s->got);
+    while (!*over && (!end || now() < end)) {
+        int block = rand_r(&seed) % STORM_BLOCKS;
+
+        storm_request(s, block, !s->version[block] || rand_r(&seed) % 2);
+        if (rand_r(&seed) % STORM_FLUSH == 0 && fsync(s->fd)) {
+            s->errors++;
+        }
+    }
+    for (int block = 0; block < STORM_BLOCKS; block++) {
+        if (s->version[block]) {
+            storm_request(s, block, false);
+        }
+    }
+}
+
+static int do_storm(const char *dev, int depth, double duration)
+{
+    size_t size = (depth + 1) * sizeof(struct storm);
+    struct storm all = { 0 }, *s = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    double end = duration ? now() + duration : 0;
+
+    if (s == MAP_FAILED) {
+        perror("storm");
+        return 1;
+    }
+    over = (volatile bool *)&s[depth];
+    signal(SIGTERM, end_storm);
+    for (int i = 0; i < depth; i++) {
+        s[i].dev = dev;
+        s[i].number = i;
+        if (fork() == 0) {
+            storm_process(&s[i], end);
+            _exit(0);
+        }
+    }
+    while (wait(NULL) > 0) {
+    }
+    for (int i = 0; i < depth; i++) {
+        all.writes += s[i].writes;
+        all.reads += s[i].reads;
+        all.errors += s[i].errors;
+        all.wrong += s[i].wrong;
+        all.worst = s[i].worst > all.worst ? s[i].worst : all.worst;
+    }
+    printf("storm writes=%d reads=%d errors=%d wrong=%d stall_ms=%.0f\n", all.writes, all.reads,
+           all.errors, all.wrong, all.worst);
+    return all.errors || all.wrong;
+}
+
 int main(int n, char **word)
 {
     if (n == 5 && !strcmp(word[1], "ping")) {
@@ -205,6 +316,9 @@ int main(int n, char **word)
     if (n == 6 && !strcmp(word[1], "pat")) {
         return do_pat(word[2], word[3][0] == 'w', strtoull(word[4], NULL, 0), atoi(word[5]));
     }
-    fprintf(stderr, "usage: guesttool ping|io|pat ... (see its source)\n");
+    if (n == 5 && !strcmp(word[1], "storm")) {
+        return do_storm(word[2], atoi(word[3]), atof(word[4]));
+    }
+    fprintf(stderr, "usage: guesttool ping|io|pat|storm ... (see its source)\n");
     return 2;
 }
