@@ -143,6 +143,8 @@ def admit_standby(t, listener, offered):
     standby.answer(Front.GET_FEATURES, u64(offered), own=True)
     standby.expect(Front.SET_OWNER, own=True)
     standby.expect(Front.SET_FEATURES, own=True)
+    standby.expect(Front.GET_FEATURES, own=True)
+    standby.answer(Front.GET_FEATURES, u64(offered), own=True)
     return standby
 
 
@@ -175,10 +177,10 @@ def trace_of_a_standby(t):
     # From then on the next one is the one after that.
     beside = [r for r in found if r.number < events["BACK_TOOK_OVER"].number]
     check([head[0] for head, _ in messages(beside, "next back", True)] ==
-          [Front.GET_FEATURES, Front.SET_OWNER, Front.SET_FEATURES, Front.SET_FEATURES,
-           Front.GET_FEATURES],
+          [Front.GET_FEATURES, Front.SET_OWNER, Front.SET_FEATURES, Front.GET_FEATURES,
+           Front.SET_FEATURES, Front.GET_FEATURES],
           f"the standby was told {messages(beside, 'next back', True)}")
-    check([body for _, body in messages(beside, "next back", False)] == [u64(offered)] * 2,
+    check([body for _, body in messages(beside, "next back", False)] == [u64(offered)] * 3,
           "the standby answered something else")
     check([head[0] for head, _ in messages(found, "back", True)] ==
           [head[0] for head, _ in messages(found, "front", False)],
