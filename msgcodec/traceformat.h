@@ -6,13 +6,16 @@
  *
  *   0 front          1 back            the main socket, as the front-end and the back-end see it
  *   2 back channel   3 front channel   the same for the socket of SET_BACKEND_REQ_FD
+ *   4 next back                        the socket of a back-end that is connected beside the live one,
+ *                                      until it takes over: from then on it is the back-end of 1
  *
- * so a message that passes appears twice, as it came and as it went. Behind the tags of the export
- * a packet is one record, in little-endian order whatever the machine is:
+ * so a message that passes appears twice, as it came and, right behind that, as it went; on 4 nothing
+ * does. Files from before there was a 4 do not describe it. Behind the tags of the export a packet is
+ * one record, in little-endian order whatever the machine is:
  *
  *    0 u8  version        1; another one is another layout
  *    1 u8  kind           enum trace_kind; readers skip kinds that they do not know
- *    2 u8  wire           enum trace_wire: the pcapng interface again
+ *    2 u8  wire           enum trace_wire: the pcapng interface again; the same
  *    3 u8  flags          TRACE_*
  *    4 u16 device         virtio device id, 0: not known
  *    6 u16 n_fds
@@ -40,7 +43,14 @@
 /* A whole block of the largest record: more than this is not ours. */
 #define TRACE_BLOCK_MAX 16384
 
-enum trace_wire { TRACE_FRONT, TRACE_BACK, TRACE_BACK_CHANNEL, TRACE_FRONT_CHANNEL, N_TRACE_WIRES };
+enum trace_wire {
+    TRACE_FRONT,
+    TRACE_BACK,
+    TRACE_BACK_CHANNEL,
+    TRACE_FRONT_CHANNEL,
+    TRACE_NEXT_BACK,
+    N_TRACE_WIRES
+};
 
 enum trace_kind {
     TRACE_MESSAGE = 1,
@@ -97,12 +107,13 @@ const char *trace_fd_kind_name(enum trace_fd_kind kind);
 /* Whose requests travel on the socket that this wire is an end of. */
 static inline enum wire_space trace_space(enum trace_wire wire)
 {
-    return wire == TRACE_FRONT || wire == TRACE_BACK ? SPACE_FRONT : SPACE_BACK;
+    bool channel = wire == TRACE_BACK_CHANNEL || wire == TRACE_FRONT_CHANNEL;
+    return channel ? SPACE_BACK : SPACE_FRONT;
 }
-/* The same socket's other end: where a message that passes is seen again. */
+/* The same socket's other end: where a message that passes is seen again. N_TRACE_WIRES: none passes. */
 static inline enum trace_wire trace_across(enum trace_wire wire)
 {
-    return (enum trace_wire)((unsigned)wire ^ 1u);
+    return wire < TRACE_NEXT_BACK ? (enum trace_wire)((unsigned)wire ^ 1u) : N_TRACE_WIRES;
 }
 
 /* ---- writing ---- */
@@ -131,7 +142,7 @@ struct trace_reader {
     trace_read_fn *read;
     void *from;
     uint64_t offset;  /* of the block at hand, in the file */
-    uint64_t skipped; /* blocks, packets and kinds of no concern */
+    uint64_t skipped; /* blocks, packets, kinds and wires of no concern */
     const char *why;
     char device[256]; /* from the head */
     size_t have;      /* bytes in buf */

@@ -252,7 +252,7 @@ static int take_record(struct trace_reader *r, const uint8_t *at, const uint8_t 
     if (at[0] != TRACE_VERSION) {
         return broken(r, "records of a version that this vushim does not know (use a newer one)");
     }
-    if (at[1] < TRACE_MESSAGE || at[1] > TRACE_GAP) {
+    if (at[1] < TRACE_MESSAGE || at[1] > TRACE_GAP || at[2] >= N_TRACE_WIRES) {
         return TRACE_END;
     }
     ret->kind = (enum trace_kind)at[1];
@@ -261,7 +261,7 @@ static int take_record(struct trace_reader *r, const uint8_t *at, const uint8_t 
     ret->n_fds = (size_t)get_little(at + 6, 2);
     ret->life = (uint32_t)get_little(at + 8, 4);
     ret->number = get_little(at + 16, 8);
-    if (at[2] >= N_TRACE_WIRES || ret->n_fds > WIRE_MAX_FDS ||
+    if (ret->n_fds > WIRE_MAX_FDS ||
         ret->n_fds * TRACE_FD_LEN > (size_t)(end - at) - TRACE_RECORD_LEN) {
         return broken(r, "a record with impossible numbers");
     }

@@ -22,6 +22,7 @@ static const char *const wire_names[N_TRACE_WIRES] = {
     [TRACE_BACK] = "back",
     [TRACE_BACK_CHANNEL] = "back channel",
     [TRACE_FRONT_CHANNEL] = "front channel",
+    [TRACE_NEXT_BACK] = "next back",
 };
 
 static const char *const fd_kind_names[N_TRACE_FD_KINDS] = {

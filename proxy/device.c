@@ -59,10 +59,8 @@ static bool can_find_successor(const struct device *d)
 static enum trace_wire wire_of_side(const struct device *d, const struct side *s)
 {
     bool channel = s == &d->channel.requester || s == &d->channel.responder;
-    if (s == &d->next.wire.responder) {
-        return TRACE_BACK;
-    }
-    return relay_wire(channel ? &d->channel : &d->wire, s);
+    bool next = s == &d->next.wire.responder;
+    return relay_wire(channel ? &d->channel : next ? &d->next.wire : &d->wire, s);
 }
 
 static void trace_context(struct device *d)
@@ -81,6 +79,9 @@ static void on_trace_room(void *owner)
     relay_update(&d->wire);
     relay_update(&d->channel);
     relay_update(&d->next.wire);
+    if (successor_is_open(d)) {
+        device_settle(d);
+    }
 }
 
 int device_trace_start(struct device *d, const struct trace_options *options, char *why,
@@ -97,7 +98,7 @@ int device_trace_start(struct device *d, const struct trace_options *options, ch
     if (t == NULL) {
         return -EIO;
     }
-    d->wire.trace = d->channel.trace = t;
+    d->wire.trace = d->channel.trace = d->next.wire.trace = t;
     trace_context(d);
     interface_canonical(&d->options.identity, spec, sizeof(spec));
     trace_put_text(t, TRACE_EVENT, TRACE_FRONT, "START", spec);
@@ -1050,6 +1051,11 @@ static int wire_passing(struct relay *r, const struct message_row *row, struct m
     return err;
 }
 
+static void wire_passed(struct relay *r)
+{
+    successor_tell_heard(r->owner);
+}
+
 /* A back-end that stands in for another shows no more than that did. */
 static void wire_answering(struct relay *r, const struct message_row *row, struct msg *m)
 {
@@ -1107,6 +1113,7 @@ static const struct relay_hooks wire_hooks = {
     .end = wire_end,
     .refused = wire_refused,
     .passing = wire_passing,
+    .passed = wire_passed,
     .answering = wire_answering,
     .alone = alone_take,
     .owed = alone_owed,

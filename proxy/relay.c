@@ -79,15 +79,6 @@ static void end_by_check(struct relay *r, struct side *s, const struct msg *m,
 
 /* ---- stations that both directions share ---- */
 
-enum trace_wire relay_wire(const struct relay *r, const struct side *s)
-{
-    static const enum trace_wire wires[][2] = {
-        [SPACE_FRONT] = { TRACE_FRONT, TRACE_BACK },
-        [SPACE_BACK] = { TRACE_BACK_CHANNEL, TRACE_FRONT_CHANNEL },
-    };
-    return wires[r->space][s == &r->responder];
-}
-
 /* The last station of every message that leaves. */
 static int send_out(struct relay *r, struct side *s, struct msg *m)
 {
@@ -419,6 +410,9 @@ static void pass_request(struct relay *r, const struct message_row *row, struct 
     }
     if (err == 0) {
         err = send_out(r, &r->responder, m);
+        if (r->hooks->passed != NULL) {
+            r->hooks->passed(r);
+        }
     }
     if (err < 0) {
         end_by_frame(r, &r->responder, err);
@@ -604,22 +598,21 @@ static void on_hangup(struct side *s, void *owner)
     relay_update(r);
 }
 
-static const char *const side_names[][2] = {
-    [SPACE_FRONT] = { "front", "back" },
-    [SPACE_BACK] = { "back channel", "front channel" },
-};
-
 void relay_init(struct relay *r, struct ev_loop *loop, enum wire_space space, const char *device,
                 const struct interface *interface, const struct relay_hooks *hooks, void *owner)
 {
     *r = (struct relay){ .space = space,
+                         .requester_wire = space == SPACE_FRONT ? TRACE_FRONT : TRACE_BACK_CHANNEL,
+                         .responder_wire = space == SPACE_FRONT ? TRACE_BACK : TRACE_FRONT_CHANNEL,
                          .device = device,
                          .rewrite = { .interface = interface },
                          .hooks = hooks,
                          .owner = owner,
                          .loop = loop };
-    side_init(&r->requester, loop, side_names[space][0], on_readable, on_writable, on_hangup, r);
-    side_init(&r->responder, loop, side_names[space][1], on_readable, on_writable, on_hangup, r);
+    side_init(&r->requester, loop, trace_wire_name(r->requester_wire), on_readable, on_writable,
+              on_hangup, r);
+    side_init(&r->responder, loop, trace_wire_name(r->responder_wire), on_readable, on_writable,
+              on_hangup, r);
     ev_init(&r->late, on_late);
     r->late.data = r;
 }

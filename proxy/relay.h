@@ -30,6 +30,9 @@ struct relay_hooks {
     /* A request of the requester is about to be passed on: the device may exchange descriptors.
      * 0, or -errno to drop the connection. May be NULL: it exchanges none. */
     int (*passing)(struct relay *r, const struct message_row *row, struct msg *m);
+    /* It has been passed on. Whoever else is to hear of it is told now, so that the two records of
+     * the message follow each other in a trace. May be NULL. */
+    void (*passed)(struct relay *r);
     /* The answer to a question of relay_ask(); may be NULL where none with an answer is asked. */
     void (*answered)(struct relay *r, const struct msg *answer);
     /* The responder's own answer is about to be passed on, before the policy sees it. May be NULL.
@@ -60,6 +63,7 @@ struct relay {
     size_t n_owed; /* answers at the head of the queue whose requests a new responder must see */
     struct side requester;
     struct side responder;
+    enum trace_wire requester_wire, responder_wire; /* what traces call them */
     struct answers answers;
     struct rewrite rewrite;
     struct record *record;
@@ -97,8 +101,11 @@ void relay_update(struct relay *r);
 void relay_drain(struct relay *r, struct side *from);
 /* Stops reading for good; what is in hand may still be sent. */
 void relay_stop_reading(struct relay *r);
-/* Which end of which socket a side of this relay is, for traces. */
-enum trace_wire relay_wire(const struct relay *r, const struct side *s);
+/* What traces call a side of this relay. */
+static inline enum trace_wire relay_wire(const struct relay *r, const struct side *s)
+{
+    return s == &r->responder ? r->responder_wire : r->requester_wire;
+}
 /* A whole message is still on its way out. */
 bool relay_is_sending(const struct relay *r);
 void relay_close(struct relay *r);

@@ -245,7 +245,8 @@ void successor_tell(struct device *d, enum successor_state state)
 void successor_advance(struct device *d)
 {
     struct successor *s = &d->next;
-    while (successor_is_open(d) && !s->asking && side_has_room(&s->wire.responder)) {
+    while (successor_is_open(d) && !s->asking && side_has_room(&s->wire.responder) &&
+           !trace_is_full(s->wire.trace)) {
         if (s->state == GREETING) {
             greet(d);
         } else if (s->state == TELLING || s->state == FINISHING) {
@@ -260,7 +261,6 @@ void successor_advance(struct device *d)
 void successor_hear(struct device *d, const struct message_row *row, const struct msg *m)
 {
     struct successor *s = &d->next;
-    struct msg copy = MSG_NULL;
     if (!successor_is_open(d)) {
         return;
     }
@@ -269,13 +269,23 @@ void successor_hear(struct device *d, const struct message_row *row, const struc
         s->changed = true;
         return;
     }
-    int result = told ? replay_follow(row, m, &copy) : 0;
-    if (result == 1 && side_has_room(&s->wire.responder)) {
-        say(d, &copy, record_expects(&d->record, row, &copy) == EXPECT_ANSWER);
-    } else if (result != 0) {
+    int result = told ? replay_follow(row, m, &s->heard) : 0;
+    if (result < 0 || (result == 1 && !side_has_room(&s->wire.responder))) {
         s->changed = true;
+        msg_clear(&s->heard);
     }
-    msg_clear(&copy);
+}
+
+void successor_tell_heard(struct device *d)
+{
+    struct msg m = MSG_NULL;
+    if (d->next.heard.head.request == 0) {
+        return;
+    }
+    msg_move(&m, &d->next.heard); /* saying it may end the successor */
+    const struct message_row *row = message_row(SPACE_FRONT, m.head.request);
+    say(d, &m, record_expects(&d->record, row, &m) == EXPECT_ANSWER);
+    msg_clear(&m);
 }
 
 /* ---- the wire's hooks ---- */
@@ -330,7 +340,7 @@ void successor_open_take(struct device *d, int fd, size_t place)
     struct successor *s = &d->next;
     successor_close(d);
     /* Beside a live back-end its words would mix with the other's. */
-    s->wire.trace = side_is_open(&d->wire.responder) ? NULL : d->wire.trace;
+    s->wire.responder_wire = device_is_live(d) ? TRACE_NEXT_BACK : TRACE_BACK;
     s->place = place;
     s->since = monotonic_s();
     side_open_take(&s->wire.responder, fd);
@@ -351,6 +361,7 @@ void successor_close(struct device *d)
     s->channel_fd = close_keep_errno(s->channel_fd);
     msg_clear(&s->inflight);
     s->inflight = MSG_NULL;
+    msg_clear(&s->heard);
     s->greeting = (struct greeting){ .step = GREETING_FEATURES };
     s->state = GREETING;
     s->asking = 0;

@@ -28,6 +28,7 @@ struct successor {
     enum successor_state state;
     struct replay replay;
     struct msg inflight; /* an in-flight region of its own, instead of the record's */
+    struct msg heard;    /* what the front-end has just said, if it is to hear of it */
     int channel_fd;      /* our end of the channel that it was given; -1 */
     unsigned asking;     /* questions of ours that are outstanding */
     bool changed;        /* what it has been told meanwhile is not what holds any more */
@@ -47,8 +48,10 @@ void successor_advance(struct device *d);
 void successor_tell(struct device *d, enum successor_state state);
 /* Asks a question that is answered; device_next_answered() gets the answer. */
 void successor_ask(struct device *d, uint32_t request, const void *body, uint32_t len);
-/* The front-end's request has passed to the live back-end: a prepared successor hears of it too. */
+/* The front-end's request passes to the live back-end: a prepared successor is to hear of it too. */
 void successor_hear(struct device *d, const struct message_row *row, const struct msg *m);
+/* It has passed: now the successor is told. */
+void successor_tell_heard(struct device *d);
 /* Its socket, with nothing in hand; the successor is closed. -1 when it is of no use. */
 int successor_steal(struct device *d);
 /* Closes and forgets. May be repeated. */

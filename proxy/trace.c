@@ -21,8 +21,9 @@
 #define RETRY_S 1.0
 /* How long the end waits for a disk. */
 #define PATIENCE_S 2.0
-/* Most that one message makes: it comes, it goes, it is refused and the connection ends. */
-#define RECORDS_OF_A_MESSAGE ((size_t)4)
+/* Most that one message makes: it comes, it goes, it is refused and the connection ends; or it comes,
+ * it goes, a standby hears of it, is lost by that, and so is the switch to it. */
+#define RECORDS_OF_A_MESSAGE ((size_t)6)
 
 struct buffer {
     uint8_t *bytes;

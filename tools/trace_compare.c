@@ -63,7 +63,13 @@ void differences_free(struct differences *d)
 
 /* ---- offers ---- */
 
-enum end { END_BACK, END_FRONT, N_ENDS };
+enum end { END_BACK, END_NEXT, END_FRONT, N_ENDS };
+
+static const char *const end_names[N_ENDS] = {
+    [END_BACK] = "back-end offers",
+    [END_NEXT] = "next back-end offers",
+    [END_FRONT] = "front-end is offered",
+};
 
 static const struct {
     enum field_kind kind;
@@ -130,10 +136,10 @@ static void take_offers(const struct trace_items *t, struct offer *ends)
         if (p == NULL) {
             continue;
         }
-        if (item->wire == TRACE_BACK && item->flow != FLOW_OWN) {
-            take_offer(&ends[END_BACK], p, &item->said);
+        if (!wire_is_front(item->wire) && item->flow != FLOW_OWN) {
+            take_offer(&ends[item->wire == TRACE_NEXT_BACK ? END_NEXT : END_BACK], p, &item->said);
         }
-        if (item->flow != FLOW_KEPT) {
+        if (item->wire != TRACE_NEXT_BACK && item->flow != FLOW_KEPT) {
             take_offer(&ends[END_FRONT], p, item->flow == FLOW_CHANGED ? &item->sent : &item->said);
         }
     }
@@ -198,13 +204,8 @@ static int compare_offers(const struct trace_items *a, const struct trace_items 
         snprintf(how, sizeof(how), "%.900s -> %.900s", a->start, b->start);
         error = add(d, &one, "interface", how);
     }
-    if (error == 0) {
-        error =
-            compare_offer(&ends[END_BACK], &ends[N_ENDS + END_BACK], "back-end offers", device, d);
-    }
-    if (error == 0) {
-        error = compare_offer(&ends[END_FRONT], &ends[N_ENDS + END_FRONT], "front-end is offered",
-                              device, d);
+    for (unsigned end = 0; end < N_ENDS && error == 0; end++) {
+        error = compare_offer(&ends[end], &ends[N_ENDS + end], end_names[end], device, d);
     }
     free(ends);
     return error;
@@ -400,6 +401,7 @@ static int compare_times(const struct trace_items *a, const struct trace_items *
 {
     /* Answers that come in at this wire are the peer's; those of the shim go out at the front. */
     const char *who = wire == TRACE_BACK            ? "back-end"
+                      : wire == TRACE_NEXT_BACK     ? "next back-end"
                       : wire == TRACE_FRONT_CHANNEL ? "front-end"
                                                     : "vushim";
     const struct message_row *row;

@@ -26,7 +26,7 @@ static void write_text(FILE *out, const char *text)
 
 static const char *participant(enum trace_wire wire)
 {
-    return wire_is_front(wire) ? "F" : "B";
+    return wire == TRACE_NEXT_BACK ? "N" : wire_is_front(wire) ? "F" : "B";
 }
 
 static void write_arrow(FILE *out, const char *from, const char *to, const struct trace_item *i,
@@ -96,7 +96,8 @@ void picture_mermaid(const struct picture *p, FILE *out)
         fputc(' ', out);
         write_text(out, p->items->device);
     }
-    fprintf(out, "\n    participant B as back-end\n");
+    fprintf(out, "\n    participant B as back-end\n%s",
+            p->has_next ? "    participant N as next back-end\n" : "");
     for (size_t i = 0; i < p->n; i++) {
         const struct picture_row *row = &p->rows[i];
         char text[TRACE_TEXT_MAX * 2 + 64];
@@ -107,7 +108,7 @@ void picture_mermaid(const struct picture *p, FILE *out)
             i += row->n_members;
         } else {
             picture_text(p, row, text, sizeof(text));
-            fprintf(out, "    Note over F,B: ");
+            fprintf(out, "    Note over F,%s: ", p->has_next ? "N" : "B");
             write_text(out, text);
             fputc('\n', out);
         }

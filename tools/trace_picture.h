@@ -36,6 +36,7 @@ struct picture {
     struct picture_row *rows;
     size_t n, room;
     size_t n_messages;
+    bool has_next; /* messages of a back-end beside the live one */
 };
 
 /* False when there is no memory. `p` is to be freed in any case. */

@@ -203,6 +203,7 @@ static bool add_item_row(struct picture *p, const struct trace_item *item, size_
     row->group = group;
     row->answers = asked;
     p->n_messages += item_is_message(item) ? 1 : 0;
+    p->has_next = p->has_next || (item_is_message(item) && item->wire == TRACE_NEXT_BACK);
     return true;
 }
 

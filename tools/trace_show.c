@@ -59,7 +59,8 @@ static void on_signal(int number)
 
 static const char *peer_of(enum trace_wire wire)
 {
-    return wire == TRACE_FRONT || wire == TRACE_FRONT_CHANNEL ? "front" : "back";
+    bool front = wire == TRACE_FRONT || wire == TRACE_FRONT_CHANNEL;
+    return wire == TRACE_NEXT_BACK ? "next" : front ? "front" : "back";
 }
 
 /* "front -> back"; "=>" on the back-end channel. */

@@ -82,6 +82,16 @@ static enum trace_origin origin_of(struct trace_story *s, const struct trace_rec
     return ORIGIN_CHANGED;
 }
 
+/* Another back-end is there: what the one before was asked, and asked, stays without an answer. */
+static void note_event(struct trace_story *s, const struct trace_record *r)
+{
+    if (strcmp(r->name, "BACK_CONNECTED") == 0) {
+        s->wires[r->wire].n = 0;
+    } else if (strcmp(r->name, "BACK_HELD") == 0) {
+        s->wires[TRACE_BACK].n = s->wires[TRACE_BACK_CHANNEL].n = 0;
+    }
+}
+
 struct trace_view trace_story_next(struct trace_story *s, const struct trace_record *r)
 {
     struct trace_view v = { .record = r };
@@ -107,6 +117,8 @@ struct trace_view trace_story_next(struct trace_story *s, const struct trace_rec
         if (r->head.size > 0) {
             memcpy(s->last_body, r->body, r->head.size);
         }
+    } else if (r->kind == TRACE_EVENT) {
+        note_event(s, r);
     }
     s->last_is_message = r->kind == TRACE_MESSAGE;
     return v;

@@ -11,13 +11,14 @@
 #include "trace_clean.h"
 #include "trace_picture.h"
 
-#define WIDTH 1440
 #define X_TIME 128 /* right edge of the time scale */
 #define X_FRONT 170
 #define X_SHIM 720
 #define X_BACK 1270
-#define X_LATENCY 1284
-#define Y_TOP 104 /* under the lanes' heads */
+#define X_NEXT 1470
+#define PAST_LANES 14    /* from the last lane to the latencies */
+#define PAST_LATENCY 170 /* and to the edge of the picture */
+#define Y_TOP 104        /* under the lanes' heads */
 #define Y_ARROW 22
 #define H_ROW 30
 #define H_CHANGED 50
@@ -129,7 +130,18 @@ static unsigned row_height(const struct picture_row *row)
 
 static int lane_of(enum trace_wire wire)
 {
-    return wire_is_front(wire) ? X_FRONT : X_BACK;
+    return wire == TRACE_NEXT_BACK ? X_NEXT : wire_is_front(wire) ? X_FRONT : X_BACK;
+}
+
+/* Few traces have messages of a back-end beside the live one. */
+static int last_lane(const struct picture *p)
+{
+    return p->has_next ? X_NEXT : X_BACK;
+}
+
+static int width_of(const struct picture *p)
+{
+    return last_lane(p) + PAST_LATENCY;
 }
 
 /* ---- messages ---- */
@@ -211,7 +223,7 @@ static void write_arrows(FILE *out, const struct trace_item *i)
 }
 
 /* How long the one who answers took: a bar on the lane, and the time. */
-static void write_latency(FILE *out, const struct picture_row *row)
+static void write_latency(FILE *out, const struct picture *p, const struct picture_row *row)
 {
     const struct trace_item *i = row->item;
     char duration[32];
@@ -225,7 +237,8 @@ static void write_latency(FILE *out, const struct picture_row *row)
         fprintf(out, "<rect class=\"busy\" x=\"%d\" y=\"%d\" width=\"8\" height=\"%d\" rx=\"2\"/>",
                 lane - 4, Y_ARROW - up, up);
     }
-    fprintf(out, "<text class=\"took\" x=\"%d\" y=\"%d\">%s", X_LATENCY, Y_ARROW + 4, duration);
+    fprintf(out, "<text class=\"took\" x=\"%d\" y=\"%d\">%s", last_lane(p) + PAST_LANES,
+            Y_ARROW + 4, duration);
     if (row->answers == NULL) {
         fprintf(out, " (to #%" PRIu64 ")", i->request_number);
     }
@@ -242,7 +255,7 @@ static void write_tooltip(FILE *out, const struct trace_item *i, const struct tr
     write_text(out, line, TITLE_MOST);
 }
 
-static void write_message(FILE *out, const struct picture_row *row)
+static void write_message(FILE *out, const struct picture *p, const struct picture_row *row)
 {
     const struct trace_item *i = row->item;
     fprintf(out, "<title>#%" PRIu64 " %s: ", i->number, trace_wire_name(i->wire));
@@ -251,7 +264,7 @@ static void write_message(FILE *out, const struct picture_row *row)
         write_tooltip(out, i, &i->sent, "&#10;sent as: ");
     }
     fprintf(out, "</title>");
-    write_latency(out, row);
+    write_latency(out, p, row);
     write_arrows(out, i);
 }
 
@@ -271,10 +284,10 @@ static void write_group(FILE *out, const struct picture *p, const struct picture
             "</title><rect class=\"box\" x=\"%d\" y=\"4\" width=\"%d\" height=\"22\" rx=\"4\"/>"
             "<text class=\"mark\" x=\"%d\" y=\"20\">\xe2\x96\xb8</text>"
             "<text class=\"n\" x=\"%d\" y=\"20\">",
-            X_FRONT - 10, X_BACK - X_FRONT + 20, X_FRONT + 2, X_FRONT + 20);
+            X_FRONT - 10, last_lane(p) - X_FRONT + 20, X_FRONT + 2, X_FRONT + 20);
     write_text(out, text, NOTE_MOST);
-    fprintf(out, "</text><text class=\"took\" x=\"%d\" y=\"20\">%zu messages</text>", X_LATENCY,
-            row->n_members);
+    fprintf(out, "</text><text class=\"took\" x=\"%d\" y=\"20\">%zu messages</text>",
+            last_lane(p) + PAST_LANES, row->n_members);
 }
 
 static void write_note(FILE *out, const struct picture *p, const struct picture_row *row)
@@ -286,7 +299,7 @@ static void write_note(FILE *out, const struct picture *p, const struct picture_
     fprintf(out,
             "</title><rect class=\"box\" x=\"%d\" y=\"4\" width=\"%d\" height=\"22\" rx=\"4\"/>"
             "<text x=\"%d\" y=\"19\">",
-            X_FRONT - 10, X_BACK - X_FRONT + 20, X_SHIM);
+            X_FRONT - 10, last_lane(p) - X_FRONT + 20, X_SHIM);
     write_text(out, text, NOTE_MOST);
     fprintf(out, "</text>");
 }
@@ -355,10 +368,10 @@ static unsigned write_row(FILE *out, const struct picture *p, const struct pictu
         fprintf(out, " data-group=\"%zu\" tabindex=\"0\" role=\"button\" aria-expanded=\"false\"",
                 row->group);
     }
-    fprintf(out, "><rect class=\"hit\" width=\"%d\" height=\"%u\"/>", WIDTH, h);
+    fprintf(out, "><rect class=\"hit\" width=\"%d\" height=\"%u\"/>", width_of(p), h);
     write_time(out, p, row);
     if (row->kind == ROW_MESSAGE) {
-        write_message(out, row);
+        write_message(out, p, row);
     } else if (row->kind == ROW_GROUP) {
         write_group(out, p, row);
     } else {
@@ -391,16 +404,17 @@ static void write_legend(FILE *out, int x, const char *class, const char *text)
 static void write_top(const struct picture *p, FILE *out, unsigned bottom)
 {
     unsigned height = bottom + 24;
+    int width = width_of(p);
     fprintf(out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%u\" "
             "viewBox=\"0 0 %d %u\" data-top=\"%d\">\n<title>",
-            WIDTH, height, WIDTH, height, Y_TOP);
+            width, height, width, height, Y_TOP);
     write_text(out, p->items->device[0] != '\0' ? p->items->device : "vhost-user", 80);
     fprintf(out,
             ": vhost-user messages</title>\n<style>%s</style>\n"
             "<rect class=\"bg\" width=\"%d\" height=\"%u\" fill=\"#fcfcfd\"/>\n"
             "<text class=\"title\" x=\"20\" y=\"28\">",
-            style, WIDTH, height);
+            style, width, height);
     write_text(out, p->items->device[0] != '\0' ? p->items->device : "vhost-user", 80);
     fprintf(out,
             "<tspan class=\"soft\" dx=\"16\" font-size=\"12\" font-weight=\"normal\">%zu messages",
@@ -419,6 +433,9 @@ static void write_top(const struct picture *p, FILE *out, unsigned bottom)
     write_lane(out, X_FRONT, "front-end", "", bottom + 10);
     write_lane(out, X_SHIM, "vushim", " s", bottom + 10);
     write_lane(out, X_BACK, "back-end", "", bottom + 10);
+    if (p->has_next) {
+        write_lane(out, X_NEXT, "next back-end", "", bottom + 10);
+    }
 }
 
 void picture_svg(const struct picture *p, FILE *out)

@@ -192,7 +192,10 @@ class Case:
             for r in tracefile.read(self.path(name)):
                 check(r.kind != "gap", f"{name}: {r.lost} records lost")
                 if r.kind == "message" and r.sent:
-                    sent.setdefault(r.wire, []).append((r.head[0], r.head[1], r.body, len(r.fds)))
+                    # A back-end that takes over has begun as the next one.
+                    wire_name = "back" if r.wire == "next back" else r.wire
+                    sent.setdefault(wire_name, []).append((r.head[0], r.head[1], r.body,
+                                                           len(r.fds)))
         for wire_name, received in peers:
             left = iter(sent.get(wire_name, []))
             for message in received:

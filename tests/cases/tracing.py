@@ -4,13 +4,14 @@ import ctypes
 import errno
 import os
 import signal
+import socket
 import struct
 import threading
 import time
 
 import tracefile
 import wire
-from case import DPDK
+from case import DPDK, accept
 from harness import case
 from peers import PATIENCE, SLOW, Failure, Skip, check, until
 from shim import command
@@ -121,6 +122,103 @@ def trace_has_both_sides(t, forbidden):
           "nothing of the channel")
     check(found[-1].name == "LEFT" and found[-1].wire == "front", f"the end: {found[-1]}")
     check(all(r.device == 1 for r in found), "another kind of device than net")
+
+
+def start_with_standby(t, *extra):
+    """Starts vushim; returns the standby's listener."""
+    path = t.path("standby")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(4)
+    t.kept.append(listener)
+    t.traced = False
+    t.start(loss=None, extra=("--standby", path, *extra))
+    return listener
+
+
+def admit_standby(t, listener, offered):
+    """A standby that is checked and told what the front-end has said by then."""
+    standby = t.add_peer(accept(listener), "S")
+    standby.expect(Front.GET_FEATURES, own=True)
+    standby.answer(Front.GET_FEATURES, u64(offered), own=True)
+    standby.expect(Front.SET_OWNER, own=True)
+    standby.expect(Front.SET_FEATURES, own=True)
+    standby.expect(Front.GET_FEATURES, own=True)
+    standby.answer(Front.GET_FEATURES, u64(offered), own=True)
+    return standby
+
+
+@case(repeat=0)
+def trace_of_a_standby(t):
+    """Beside the live back-end it is on a wire of its own; when it has taken over, it is the
+    back-end. What passes is in two records that follow each other all the same."""
+    path = t.path("trace")
+    listener = start_with_standby(t, "--trace", path)
+    offered = bits(0, 32)
+    front, back = t.pair()
+    t.links.clear()
+    t.ask(front, back, Front.GET_FEATURES, answer=u64(offered))
+    t.tell(front, back, Front.SET_OWNER)
+    t.tell(front, back, Front.SET_FEATURES, u64(offered))
+    standby = admit_standby(t, listener, offered)
+    t.shim.said("standby: is prepared")
+    t.tell(front, back, Front.SET_FEATURES, u64(bits(32)))
+    standby.expect(Front.SET_FEATURES, payload=u64(bits(32)), own=True)
+    back.close()
+    standby.expect(Front.GET_FEATURES, own=True)
+    standby.answer(Front.GET_FEATURES, u64(offered), own=True)
+    t.shim.said("has taken over")
+    t.ask(front, standby, Front.GET_FEATURES, answer=u64(offered))
+    t.part(front, standby)
+    found = wait_for(path, lambda f: f and f[-1].kind == "ending" and f[-1].wire == "front")
+    numbers_follow(found)
+    events = {r.name: r for r in found if r.kind == "event"}
+    check(events["BACK_TOOK_OVER"].wire == "back", f"{events['BACK_TOOK_OVER']}")
+    # From then on the next one is the one after that.
+    beside = [r for r in found if r.number < events["BACK_TOOK_OVER"].number]
+    check([head[0] for head, _ in messages(beside, "next back", True)] ==
+          [Front.GET_FEATURES, Front.SET_OWNER, Front.SET_FEATURES, Front.GET_FEATURES,
+           Front.SET_FEATURES, Front.GET_FEATURES],
+          f"the standby was told {messages(beside, 'next back', True)}")
+    check([body for _, body in messages(beside, "next back", False)] == [u64(offered)] * 3,
+          "the standby answered something else")
+    check([head[0] for head, _ in messages(found, "back", True)] ==
+          [head[0] for head, _ in messages(found, "front", False)],
+          "the back-ends were told something else than the front-end said")
+    came = [r.wire for r in beside if r.name == "BACK_CONNECTED"]
+    check(came == ["back", "next back"], f"back-ends came on {came}")
+    for before, now in zip(found, found[1:]):
+        if before.kind == "message" and before.wire == "front" and not before.sent:
+            check((now.wire, now.sent, now.head, now.body) == ("back", True, before.head,
+                                                               before.body),
+                  f"behind {before} comes {now}")
+
+
+@case(repeat=0)
+def trace_begun_beside_a_standby(t):
+    """It may begin when the standby is there already, and has its end too."""
+    path, control = t.path("trace"), t.path("ctl")
+    listener = start_with_standby(t, "--control", control)
+    offered = bits(0, 32)
+    front, back = t.pair()
+    t.links.clear()
+    t.ask(front, back, Front.GET_FEATURES, answer=u64(offered))
+    t.tell(front, back, Front.SET_OWNER)
+    t.tell(front, back, Front.SET_FEATURES, u64(offered))
+    standby = admit_standby(t, listener, offered)
+    t.shim.said("standby: is prepared")
+    status, out, err = command("ctl", control, "trace", "start", path)
+    check(status == 0, f"no trace: {out}{err}")
+    t.tell(front, back, Front.SET_FEATURES, u64(bits(32)))
+    standby.expect(Front.SET_FEATURES, payload=u64(bits(32)), own=True)
+    standby.close()
+    found = wait_for(path, lambda f: f and f[-1].name == "STANDBY_LOST")
+    check(messages(found, "next back", True)[-1][1] == u64(bits(32)), "nothing of the standby")
+    check([r.wire for r in found if r.kind == "ending"] == ["next back"], "no end of the standby")
+    status, out, err = command("ctl", control, "trace", "stop")
+    check(status == 0, f"no end of the trace: {out}{err}")
+    t.works(front, back)
+    t.part(front, back)
 
 
 @case(WRITERS, repeat=0)

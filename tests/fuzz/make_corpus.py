@@ -266,9 +266,9 @@ def block(kind, body):
     return struct.pack("=I", kind) + size + body + size
 
 
-def trace_head(magic=0x1a2b3c4d, link=252):
+def trace_head(magic=0x1a2b3c4d, link=252, more=()):
     out = block(0x0a0d0d0a, struct.pack("=IHHq", magic, 1, 0, -1))
-    for wire in (b"front", b"back", b"back channel", b"front channel"):
+    for wire in (b"front", b"back", b"back channel", b"front channel", *more):
         name = b"dev0 " + wire
         options = struct.pack("=HH", 2, len(name)) + name + bytes(-len(name) % 4)
         options += struct.pack("=HHB3xHH", 9, 1, 9, 0, 0)
@@ -289,7 +289,9 @@ def trace():
     answer = trace_record(1, message(1, 5, bytes(8)), 1, number=3)
     texts = trace_record(2, b"\4\0LEFT\3\0why") + trace_record(5, bytes(8), number=9)
     whole = trace_head() + ask + answer + trace_record(1, message(12, 1, bytes(8)), 0, kick) + texts
+    told = trace_record(1, message(3), 4, number=4) + trace_record(1, message(3), 5, number=5)
     write("trace", "whole", b"\xff" + whole)
+    write("trace", "next-back", b"\xff" + trace_head(more=(b"next back",)) + told + ask)
     write("trace", "in-pieces", b"\0" + whole)
     write("trace", "cut", b"\xff" + whole[:-5])
     write("trace", "other-link", b"\xff" + trace_head(link=1) + ask)

@@ -2,7 +2,7 @@
 """Writes traces, from vushim-trace-format(7) and not from the code of vushim."""
 import struct
 
-WIRES = {"front": 0, "back": 1, "back channel": 2, "front channel": 3}
+WIRES = {"front": 0, "back": 1, "back channel": 2, "front channel": 3, "next back": 4}
 ROLES = {name: n for n, name in enumerate((
     "none", "memory", "log", "log event", "kick", "call", "err", "channel", "userfaultfd",
     "inflight", "gpu socket", "dmabuf", "state", "notifier", "shared memory"))}

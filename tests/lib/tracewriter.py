@@ -5,7 +5,8 @@ import os
 import struct
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-FRONT, BACK, BACK_CHANNEL, FRONT_CHANNEL = range(4)
+FRONT, BACK, BACK_CHANNEL, FRONT_CHANNEL, NEXT_BACK = range(5)
+WIRES = (b"front", b"back", b"back channel", b"front channel", b"next back")
 MESSAGE, ENDING, REFUSED, EVENT, GAP = range(1, 6)
 VERSION, REPLY, NEED_REPLY = 1, 4, 8
 BEGIN = 1700000000123456789
@@ -36,13 +37,13 @@ def option(code, value):
 class Trace:
     """Records in the shim's order; each takes the next number and some time."""
 
-    def __init__(self, device="vm7/net0", kind=1, step=1000):
+    def __init__(self, device="vm7/net0", kind=1, step=1000, wires=WIRES):
         self.kind, self.step = kind, step
         self.number, self.life, self.time = 0, 1, BEGIN
         if isinstance(device, str):
             device = device.encode()
         self.data = block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
-        for wire in (b"front", b"back", b"back channel", b"front channel"):
+        for wire in wires:
             self.data += block(1, struct.pack("<HHI", 252, 0, 0) +
                                option(2, device + b" " + wire) + option(9, b"\x09") + option(0, b""))
 
@@ -59,12 +60,12 @@ class Trace:
                                           self.time & 0xffffffff, len(packet), len(packet)) + packet)
         return self.number
 
-    def note(self, kind, name, text=""):
+    def note(self, kind, name, text="", wire=FRONT):
         texts = b""
         for one in (name, text):
             one = one.encode() if isinstance(one, str) else one
             texts += struct.pack("<H", len(one)) + one
-        return self.record(kind, FRONT, 0, texts)
+        return self.record(kind, wire, 0, texts)
 
     def gap(self, lost):
         self.number += lost
@@ -72,7 +73,7 @@ class Trace:
 
     def message(self, wire, sent, request, body=b"", reply=False, need_reply=False, fds=()):
         """One record."""
-        table = FRONT_NUMBERS if wire in (FRONT, BACK) else BACK_NUMBERS
+        table = BACK_NUMBERS if wire in (BACK_CHANNEL, FRONT_CHANNEL) else FRONT_NUMBERS
         number = table[request] if isinstance(request, str) else request
         flags = VERSION | (REPLY if reply else 0) | (NEED_REPLY if need_reply else 0)
         return self.record(MESSAGE, wire, 1 if sent else 0,
@@ -89,6 +90,13 @@ class Trace:
         self.passed(asks, request, body, **keys)
         self.time += think
         self.passed(asks ^ 1, request, answer, changed, reply=True)
+
+    def own(self, wire, request, body=b"", answer=None, think=0, **keys):
+        """What vushim says by itself, and the answer that it keeps."""
+        self.message(wire, True, request, body, **keys)
+        if answer is not None:
+            self.time += think
+            self.message(wire, False, request, answer, reply=True)
 
 
 def u64(value):
@@ -122,4 +130,28 @@ def session(features=0x170008003, protocol=0x1f, queues=4, rings=4, size=256, th
         t.passed(FRONT, "SET_VRING_KICK", u64(ring), fds=[(4, inode + 10 + ring)])
     for ring in range(rings):
         t.asked("SET_VRING_ENABLE", pair(ring, 1), answer=u64(0), need_reply=True, think=think)
+    return t
+
+
+def switched(features=0x170008003, next_features=0x170008003, queues=4, think=5000, left=True):
+    """A session whose device is moved to another back-end. left: one that was there before, and
+    never answered."""
+    t = session(features, rings=1)
+    if left:
+        t.note(EVENT, "BACK_CONNECTED", wire=NEXT_BACK)
+        t.message(NEXT_BACK, True, "GET_FEATURES")
+        t.note(ENDING, "SILENT", wire=NEXT_BACK)
+    t.note(EVENT, "BACK_CONNECTED", wire=NEXT_BACK)
+    t.own(NEXT_BACK, "GET_FEATURES", answer=u64(next_features), think=think)
+    t.own(NEXT_BACK, "GET_QUEUE_NUM", answer=u64(queues))
+    t.own(NEXT_BACK, "SET_FEATURES", u64(features))
+    t.asked("GET_VRING_BASE", pair(0, 0), pair(0, 7))
+    t.passed(FRONT, "SET_FEATURES", u64(features))
+    t.own(NEXT_BACK, "SET_FEATURES", u64(features))
+    t.own(BACK, "GET_VRING_BASE", pair(0, 0), pair(0, 7))
+    t.own(NEXT_BACK, "SET_VRING_BASE", pair(0, 7))
+    t.own(NEXT_BACK, "SET_VRING_KICK", u64(0), fds=[(4, 110)])
+    t.own(NEXT_BACK, "GET_FEATURES", answer=u64(next_features))
+    t.note(EVENT, "SWITCHED", "rings stood still for at most 412 us", wire=BACK)
+    t.asked("GET_QUEUE_NUM", answer=u64(queues))
     return t

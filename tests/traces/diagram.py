@@ -164,6 +164,44 @@ def test_mermaid():
     assert depth == 0 and "    Note over S: -csum, -mrg_rxbuf" in lines
 
 
+def heads(root):
+    return [text.text for text in root.iter(f"{NS}text") if text.get("class") == "head"]
+
+
+def test_a_lane_for_the_next_back_end():
+    """Only where one has said or heard something; messages go between it and vushim."""
+    alone = svg(stage("a", full_session()))
+    root = svg(stage("b", tw.switched()))
+    assert heads(alone) == ["front-end", "vushim", "back-end"], heads(alone)
+    assert heads(root) == ["front-end", "vushim", "back-end", "next back-end"], heads(root)
+    assert int(root.get("width")) > int(alone.get("width"))
+    lane = [line.get("x1") for line in root.iter(f"{NS}line")][3]
+    beside = [row for row in rows(root) if "next back: " in row.find(f"{NS}title").text]
+    assert len(beside) == 11 and all({"own", "kept"} & set(row.get("class").split())
+                                     for row in beside), [row.get("class") for row in beside]
+    for row in beside:
+        tip = row.findall(f"{NS}path")[1].get("d")
+        start = row.find(f"{NS}path").get("d")
+        assert (start if "kept" in row.get("class") else tip).startswith(
+            f"M{lane}" if "kept" in row.get("class") else f"M{int(lane) - 1}"), (start, tip)
+    boxes = [int(box.get("x")) + int(box.get("width")) for box in root.iter(f"{NS}rect")
+             if box.get("class") == "box"]
+    assert set(boxes) == {int(lane) + 10}, boxes
+    t = tw.session()
+    t.note(tw.EVENT, "BACK_CONNECTED", wire=tw.NEXT_BACK)
+    assert heads(svg(stage("a", t))) == heads(alone)
+
+
+def test_mermaid_of_a_switch():
+    text = trace(0, "diagram", stage("a", tw.switched()), "--format", "mermaid")[0]
+    assert "    participant B as back-end\n    participant N as next back-end\n" in text
+    assert "    S->>N: SET_VRING_BASE" in text and "    N-->>S: reply GET_FEATURES" in text
+    assert "    Note over F,N: SWITCHED" in text and "F,B" not in text
+    for line in text.splitlines():
+        assert "N" not in re.sub(r":.*|participant.*|Note over F,N", "", line) or \
+            re.match(r"    (S-?->>N|N-?->>S): ", line), line
+
+
 def test_output():
     path = stage("a", full_session())
     out = stage("out.svg", b"")

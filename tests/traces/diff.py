@@ -109,6 +109,17 @@ def test_ring_sizes_are_told_once():
     assert found["values"][0]["change"] == "num 256 -> 1024" and found["values"][0]["times"] == 4
 
 
+def test_the_next_back_end():
+    """Its offer is one of its own, and so is the time that it takes."""
+    only(diff(0, tw.switched(), tw.switched()))
+    found = only(diff(1, tw.switched(), tw.switched(next_features=0x170000003)), "offers")
+    assert found["offers"] == [{"what": "next back-end offers features", "change": "-mrg_rxbuf"}]
+    found = only(diff(0, tw.switched(think=5000), tw.switched(think=900000)), "timing")
+    assert [t["what"] for t in found["timing"]] == ["next back-end answers GET_FEATURES"], found
+    found = only(diff(1, tw.switched(left=False), tw.switched()), "messages")
+    assert "next back < GET_FEATURES" in {m["message"] for m in found["messages"]}, found
+
+
 def test_timing_is_shown_and_does_not_count():
     found = only(diff(0, tw.session(think=5000), tw.session(think=90000)), "timing")
     assert {"what": "back-end answers GET_FEATURES", "a_ns": 6000,

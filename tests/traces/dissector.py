@@ -302,6 +302,39 @@ def test_agrees_on_strange_ones():
     check_file(strange())
 
 
+def test_agrees_on_a_switch():
+    path = stage("switched.pcapng", tw.switched())
+    check_file(path)
+    assert count(path, 'vhostuser.wire == "next back" and vhostuser.origin == "own"') == 8
+    out = tshark(path, "-Y", 'vhostuser.wire == "next back" and vhostuser.direction == "received"',
+                 "-T", "fields", "-e", "_ws.col.Source")
+    assert set(out.split("\n")) == {"next back-end", ""}, out
+
+
+def test_agrees_on_what_is_left_unanswered():
+    t = tw.Trace()
+    for lost, wire in (("BACK_HELD", tw.FRONT), ("BACK_CONNECTED", tw.BACK)):
+        t.own(tw.BACK, "GET_CONFIG")
+        t.message(tw.BACK_CHANNEL, False, "VRING_CALL", tw.pair(0, 0))
+        t.note(tw.EVENT, lost, wire=wire)
+        t.own(tw.BACK, "GET_CONFIG", answer=bytes(12))
+        t.message(tw.BACK_CHANNEL, False, "VRING_CALL", tw.pair(0, 0))
+        t.message(tw.BACK_CHANNEL, True, "VRING_CALL", tw.u64(0), reply=True)
+    check_file(stage("left.pcapng", t))
+
+
+def test_of_a_later_time():
+    """Kinds and wires that are not known are named so, and are no fault."""
+    t = tw.Trace(wires=(*tw.WIRES, b"later"))
+    t.passed(tw.FRONT, "SET_OWNER")
+    t.message(5, True, "SET_OWNER")
+    t.record(77, tw.FRONT, 0, b"?")
+    path = stage("later.pcapng", t)
+    assert count(path, "vhostuser.expert.later") == 2
+    assert count(path, "vhostuser.expert.malformed") == 0
+    assert count(path, 'vhostuser.request == "SET_OWNER"') == 2
+
+
 FILTERS = {
     'vhostuser.request == "SET_VRING_KICK"': 2,
     "vhostuser.id == 12 and vhostuser.nofd == 1": 2,
@@ -402,8 +435,7 @@ def test_malformed():
     notes = struct.pack("<BBBBHHIIQ", 1, 4, 0, 0, 1, 0, 1, 0, 1) + b"\1\0A\2\0BC"
     gap = struct.pack("<BBBBHHIIQ", 1, 5, 0, 0, 1, 0, 1, 0, 1) + bytes(8)
     wrong = [r[:n] for r in (whole, notes, gap) for n in range(len(r))]
-    wrong += [b"\2" + whole[1:], whole[:2] + b"\4" + whole[3:], whole[:6] + b"\xff\xff" + whole[8:],
-              whole + b"\0", whole[:56] + b"\xff\xff\xff\xff" + whole[60:]]
+    wrong += [b"\2" + whole[1:], whole[:6] + b"\xff\xff" + whole[8:], whole + b"\0", whole[:56] + b"\xff\xff\xff\xff" + whole[60:]]
     for record in wrong:
         packet = b"\x00\x0c\x00\x0cvhostuser\0\0\0" + bytes(4) + record
         t.data += tw.block(6, struct.pack("<IIIII", 0, 0, 0, len(packet), len(packet)) + packet)
@@ -433,7 +465,7 @@ def test_capinfos():
     out = tool("capinfos", "-M", path)
     assert re.search(r"File encapsulation: +wireshark-upper-pdu", out), out
     assert re.search(rf"Number of packets: +{len(packets(path))}\b", out), out
-    assert "Number of interfaces in file: 4" in out, out
+    assert "Number of interfaces in file: 5" in out, out
 
 
 def test_installed():

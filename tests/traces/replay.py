@@ -408,6 +408,22 @@ def test_unknown_message():
          lambda end: end.answer(200, b"abd"))
 
 
+def test_what_another_back_end_was_told_is_not_played():
+    t = Trace()
+    ask(t, GET_FEATURES, FEATURES)
+    t.message("next back", True, GET_FEATURES)
+    t.message("next back", False, GET_FEATURES, u64(0), REPLY)
+    t.message("next back", True, SET_OWNER)
+    tell(t, SET_FEATURES, FEATURES)
+
+    def peer(end):
+        end.answer(GET_FEATURES, FEATURES)
+        end.receive(SET_FEATURES)
+    equal(play(t, 0, peer), "same: 2 messages played, 1 came as recorded\n", "output")
+    check("it is front or back" in vushim(2, stage(t), "--back", "/no/such", "--wire", "next back"),
+          "another wire")
+
+
 # ---- as the back-end ----
 
 def test_as_back_end():

@@ -87,6 +87,59 @@ def test_latencies():
     assert found == ["1.2 us after 1]", "12.345 ms after 3]", "2.345 s after 5]"], found
 
 
+def test_a_back_end_beside_the_live_one():
+    """It is called next until it takes over; nothing passes to it or from it."""
+    path = stage("switched", tw.switched())
+    found = [line.split(None, 2)[2] for line in lines(path)[1:]]
+    assert any(line.startswith("vushim -> next   GET_FEATURES") for line in found), found
+    assert any(line.startswith("next -> vushim   reply GET_FEATURES") for line in found), found
+    assert any(line.startswith("next back        --- SILENT") for line in found), found
+    at = found.index(next(line for line in found if "--- SWITCHED" in line))
+    assert found[at + 1].startswith("front -> back    GET_QUEUE_NUM"), found[at + 1]
+    # What passes is one line, though the next one hears of it.
+    at = next(at for at, line in enumerate(found) if line.startswith("front -> back    GET_VRING_BASE"))
+    assert found[at + 2].startswith("front -> back    SET_FEATURES"), found[at:]
+    assert found[at + 3].startswith("vushim -> next   SET_FEATURES"), found[at:]
+    beside = records(path, "--filter", 'wire == "next back" && kind == message')
+    assert {r["origin"] for r in beside} == {"own", "peer"} and len(beside) == 11, beside
+    assert len(records(path, "--filter", "wire contains next")) == 14
+    asked = {r["number"]: r for r in beside}
+    for r in beside:
+        if r["reply"]:
+            request = asked[r["request_number"]]
+            assert request["request"] == r["request"] and r["latency_ns"] < 7000, r
+
+
+def test_answers_of_another_back_end():
+    """What a back-end has left without an answer is not answered by the next one."""
+    t = tw.Trace()
+    for wire, lost in ((tw.BACK, "BACK_HELD"), (tw.BACK, "BACK_CONNECTED"),
+                       (tw.NEXT_BACK, "BACK_CONNECTED")):
+        t.own(wire, "GET_CONFIG")
+        t.note(tw.EVENT, lost, wire=tw.FRONT if lost == "BACK_HELD" else wire)
+        t.own(wire, "GET_CONFIG", answer=bytes(12))
+    answers = [r for r in records(stage("lost", t)) if r.get("reply")]
+    assert [r["request_number"] for r in answers] == [r["number"] - 1 for r in answers], answers
+
+
+def test_files_of_four_interfaces():
+    """As they were written before there was a fifth."""
+    t = tw.session(trace=tw.Trace(wires=tw.WIRES[:4]))
+    old, new = (records(stage(name, one)) for name, one in (("old", t), ("new", tw.session())))
+    assert old == new and len(old) > 30
+
+
+def test_wires_and_kinds_that_are_not_known():
+    """Of a later time: passed over, and the rest is read."""
+    t = tw.Trace(wires=(*tw.WIRES, b"later"))
+    t.passed(tw.FRONT, "SET_OWNER")
+    t.message(5, True, "SET_OWNER")
+    t.record(77, tw.FRONT, 0, b"?")
+    t.passed(tw.FRONT, "GET_FEATURES")
+    found = [r.get("request") for r in records(stage("later", t))]
+    assert found == ["SET_OWNER"] * 2 + ["GET_FEATURES"] * 2, found
+
+
 def test_what_is_between_lines():
     """A number that is missing without a gap, another connection, and nothing else."""
     t = tw.Trace()

@@ -45,13 +45,21 @@ static struct trace_view tell(enum trace_wire wire, unsigned flags, struct msg m
     return trace_story_next(&story, &record);
 }
 
-static struct trace_view tell_ending(void)
+static struct trace_view tell_note(enum trace_kind kind, enum trace_wire wire, const char *name)
 {
     memset(&record, 0, sizeof(record));
-    record.kind = TRACE_ENDING;
+    record.kind = kind;
+    record.wire = wire;
+    record.name = name;
+    record.text = "";
     record.number = ++number;
     record.life = 1;
     return trace_story_next(&story, &record);
+}
+
+static struct trace_view tell_ending(void)
+{
+    return tell_note(TRACE_ENDING, TRACE_FRONT, "LEFT");
 }
 
 static struct msg question(uint32_t request)
@@ -93,6 +101,59 @@ static void a_copy_is_the_next_record_on_the_other_end(void **state)
     assert_int_equal(tell(TRACE_FRONT_CHANNEL, TRACE_SENT, question(1)).origin, ORIGIN_OWN);
     tell(TRACE_BACK_CHANNEL, 0, question(2));
     assert_int_equal(tell(TRACE_FRONT_CHANNEL, TRACE_SENT, question(2)).origin, ORIGIN_PASSED);
+}
+
+/* Whatever comes there, or goes there, is of the two of them alone. */
+static void nothing_passes_to_the_next_back_end(void **state)
+{
+    (void)state;
+    begin();
+    for (unsigned wire = 0; wire < N_TRACE_WIRES; wire++) {
+        tell((enum trace_wire)wire, 0, question(1));
+        assert_int_equal(tell(TRACE_NEXT_BACK, TRACE_SENT, question(1)).origin, ORIGIN_OWN);
+        tell(TRACE_NEXT_BACK, 0, question(1));
+        assert_int_equal(tell((enum trace_wire)wire, TRACE_SENT, question(1)).origin, ORIGIN_OWN);
+    }
+}
+
+static void the_next_back_end_answers_what_it_was_asked(void **state)
+{
+    (void)state;
+    begin();
+    tell(TRACE_BACK, TRACE_SENT, question(1));                                    /* 1 */
+    tell(TRACE_NEXT_BACK, TRACE_SENT, question(1));                               /* 2 */
+    struct trace_view v = tell(TRACE_NEXT_BACK, 0, sample_u64(1, WIRE_REPLY, 0)); /* 3 */
+    assert_true(v.request_number == 2 && v.latency_ns == 1000);
+    assert_true(tell(TRACE_BACK, 0, sample_u64(1, WIRE_REPLY, 0)).request_number == 1);
+}
+
+/* The next one is asked the same again. */
+static void what_a_lost_back_end_owed_stays_unanswered(void **state)
+{
+    static const struct {
+        enum trace_wire asked, told;
+        const char *event;
+    } losses[] = {
+        { TRACE_BACK, TRACE_FRONT, "BACK_HELD" },
+        { TRACE_BACK_CHANNEL, TRACE_FRONT, "BACK_HELD" },
+        { TRACE_BACK, TRACE_BACK, "BACK_CONNECTED" },
+        { TRACE_NEXT_BACK, TRACE_NEXT_BACK, "BACK_CONNECTED" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++) {
+        begin();
+        tell(losses[i].asked, TRACE_SENT, question(1)); /* 1 */
+        tell_note(TRACE_EVENT, losses[i].told, losses[i].event);
+        tell(losses[i].asked, TRACE_SENT, question(1)); /* 3 */
+        struct trace_view v = tell(losses[i].asked, 0, sample_u64(1, WIRE_REPLY, 0));
+        assert_true(v.request_number == 3);
+        v = tell(losses[i].asked, 0, sample_u64(1, WIRE_REPLY, 0));
+        assert_true(v.request_number == 0);
+    }
+    begin(); /* one beside it is no loss */
+    tell(TRACE_BACK, TRACE_SENT, question(1));
+    tell_note(TRACE_EVENT, TRACE_NEXT_BACK, "BACK_CONNECTED");
+    assert_true(tell(TRACE_BACK, 0, sample_u64(1, WIRE_REPLY, 0)).request_number == 1);
 }
 
 static void answers_find_their_requests(void **state)
@@ -178,6 +239,9 @@ static void another_descriptor_is_a_change(void **state)
 static const struct unit_test tests[] = {
     UNIT(what_passes_is_told_from_what_is_changed_or_own),
     UNIT(a_copy_is_the_next_record_on_the_other_end),
+    UNIT(nothing_passes_to_the_next_back_end),
+    UNIT(the_next_back_end_answers_what_it_was_asked),
+    UNIT(what_a_lost_back_end_owed_stays_unanswered),
     UNIT(answers_find_their_requests),
     UNIT(more_requests_than_are_kept_lose_the_oldest),
     UNIT(connections_are_told_apart),

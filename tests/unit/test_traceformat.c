@@ -117,6 +117,62 @@ static void every_message_comes_back(void **state)
     }
 }
 
+static void every_wire_comes_back(void **state)
+{
+    struct memory m = { .piece = 0 };
+    (void)state;
+    append_head(&m);
+    for (unsigned wire = 0; wire < N_TRACE_WIRES; wire++) {
+        record = (struct trace_record){ .kind = TRACE_MESSAGE, .wire = (enum trace_wire)wire };
+        record.head.request = 100 + wire;
+        append_record(&m);
+    }
+    rewind_to(&m, m.len);
+    for (unsigned wire = 0; wire < N_TRACE_WIRES; wire++) {
+        assert_int_equal(trace_reader_next(&reader, &read_back), TRACE_OK);
+        assert_int_equal(read_back.wire, wire);
+        assert_int_equal(read_back.head.request, 100 + wire);
+    }
+    assert_string_equal(trace_wire_name(TRACE_NEXT_BACK), "next back");
+    free(m.bytes);
+}
+
+static void the_ends_of_a_socket_are_across_from_each_other(void **state)
+{
+    (void)state;
+    for (unsigned wire = 0; wire < TRACE_NEXT_BACK; wire++) {
+        enum trace_wire across = trace_across((enum trace_wire)wire);
+        assert_int_not_equal(across, wire);
+        assert_int_equal(trace_across(across), wire);
+        assert_int_equal(trace_space(across), trace_space((enum trace_wire)wire));
+    }
+    assert_int_equal(trace_across(TRACE_NEXT_BACK), N_TRACE_WIRES);
+    assert_int_equal(trace_space(TRACE_NEXT_BACK), SPACE_FRONT);
+}
+
+/* Kinds and wires of a later time, and what is behind them. */
+static void what_is_not_known_is_passed_over(void **state)
+{
+    struct memory m = { .piece = 0 };
+    (void)state;
+    append_head(&m);
+    for (size_t field = 1; field <= 2; field++) {
+        record = (struct trace_record){ .kind = TRACE_GAP, .lost = 5 };
+        size_t at = m.len;
+        append_record(&m);
+        uint8_t *tag = memmem(m.bytes + at, m.len - at, TRACE_DISSECTOR, strlen(TRACE_DISSECTOR));
+        assert_non_null(tag);
+        tag[((strlen(TRACE_DISSECTOR) + 3) & ~(size_t)3) + 4 + field] = 77;
+    }
+    record = (struct trace_record){ .kind = TRACE_GAP, .lost = 6 };
+    append_record(&m);
+    rewind_to(&m, m.len);
+    assert_int_equal(trace_reader_next(&reader, &read_back), TRACE_OK);
+    assert_int_equal(read_back.lost, 6);
+    assert_int_equal(reader.skipped, 2);
+    free(m.bytes);
+}
+
 static void texts_and_gaps_come_back(void **state)
 {
     struct memory m = { .piece = 0 };
@@ -352,6 +408,9 @@ static void random_damage_is_survived(void **state)
 
 static const struct unit_test tests[] = {
     UNIT(every_message_comes_back),
+    UNIT(every_wire_comes_back),
+    UNIT(the_ends_of_a_socket_are_across_from_each_other),
+    UNIT(what_is_not_known_is_passed_over),
     UNIT(texts_and_gaps_come_back),
     UNIT(long_texts_are_cut),
     UNIT(the_largest_record_fits),

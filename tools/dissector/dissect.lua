@@ -485,6 +485,20 @@ local function learn_message(m, pinfo, found)
                    raw = m.raw, inodes = m.inodes, frame = m.frame, shown = m.shown }
 end
 
+-- Another back-end is there: what the one before was asked, and asked, stays without an answer.
+local function learn_event(r, name, found)
+    if found.told then
+        return
+    end
+    found.told = true
+    for wire, row in pairs(T.wires) do
+        if name == "BACK_CONNECTED" and wire == r.wire or
+           name == "BACK_HELD" and (row.name == "back" or row.name == "back channel") then
+            story.wires[wire].asked = {}
+        end
+    end
+end
+
 ---- records ----
 
 local Malformed = {}
@@ -522,7 +536,7 @@ local function take_record(tvb)
         number = tvb(16, 8):le_uint64():tonumber(),
         ends = R.len,
     }
-    if not T.wires[r.wire] or r.n_fds > R.max_fds or r.n_fds * R.fd_len > tvb:len() - R.len then
+    if r.n_fds > R.max_fds or r.n_fds * R.fd_len > tvb:len() - R.len then
         malformed("a record with impossible numbers")
     end
     take_fds(tvb, r)
@@ -687,8 +701,9 @@ local function dissect_refused(tvb, pinfo, tree, r)
     return "refused: " .. text
 end
 
-local function dissect_event(tvb, pinfo, tree, r)
+local function dissect_event(tvb, pinfo, tree, r, found)
     local _, name, text = dissect_texts(tvb, pinfo, tree, r, F.event)
+    learn_event(r, name, found)
     local meaning = T.events[name]
     return name .. (text ~= "" and ": " .. text or meaning and ": " .. meaning or "")
 end
@@ -713,13 +728,14 @@ local kinds = {
 
 local function dissect(tvb, pinfo, tree)
     local r = take_record(tvb)
-    local kind = kinds[r.kind]
-    if not kind then
-        tree:add_proto_expert_info(E.later, "A kind of record that this dissector does not know")
-        pinfo.cols.info = "record of kind " .. r.kind
+    local kind, wire = kinds[r.kind], T.wires[r.wire]
+    if not kind or not wire then
+        tree:add_proto_expert_info(E.later, "A record of a kind or a wire that this dissector does " ..
+                                            "not know")
+        pinfo.cols.info = ("record of kind %d on wire %d"):format(r.kind, r.wire)
         return
     end
-    local peer = T.wires[r.wire].peer
+    local peer = wire.peer
     pinfo.cols.src = r.sent and "vushim" or peer
     pinfo.cols.dst = r.sent and peer or "vushim"
     local found = learn(r, pinfo)

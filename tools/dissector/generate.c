@@ -67,7 +67,10 @@ static void put_names(FILE *out)
         bool front = wire == TRACE_FRONT || wire == TRACE_FRONT_CHANNEL;
         fprintf(out, "    [%u] = { ", i);
         put_pair(out, "name", trace_wire_name(wire));
-        put_pair(out, "peer", front ? "front-end" : "back-end");
+        put_pair(out, "peer",
+                 wire == TRACE_NEXT_BACK ? "next back-end"
+                 : front                 ? "front-end"
+                                         : "back-end");
         fprintf(out, "space = %d, across = %d },\n", trace_space(wire), trace_across(wire));
     }
     fputs("},\nfd_kinds = { ", out);
