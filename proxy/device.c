@@ -437,6 +437,8 @@ void device_end(struct device *d, struct side *side, enum ending ending, const c
         relay_stop_reading(&d->wire);
         relay_stop_reading(&d->channel);
         relay_stop_reading(&d->next.wire);
+        seeker_stop(&d->front_seeker);
+        stop_seeking(d);
         ev_timer_stop(d->loop, &d->patience);
         ev_timer_stop(d->loop, &d->hurry);
         ev_timer_stop(d->loop, &d->hold);

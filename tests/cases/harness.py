@@ -2,6 +2,8 @@
 """Registry and runner of the cases, and the canary that runs beside them."""
 import argparse
 import fnmatch
+import multiprocessing
+import os
 import signal
 import socket
 import sys
@@ -18,6 +20,8 @@ from shim import Shim
 CASES = []              # (name, function, keyword arguments, options)
 DEFAULT_REPEATS = 2
 TIME_LIMIT = 60
+# Cases wait much more than they work.
+JOBS_PER_PROCESSOR = 3
 
 
 def case(variants=None, repeat=None, slow=False):
@@ -134,16 +138,10 @@ def difference(first, again):
     return f"transcript differs: {len(again)} peers instead of {len(first)}"
 
 
-def say(line):
-    print(line, flush=True)
-
-
 def report(name, text):
     """One line that says what failed, and what else is known indented below it."""
     first, *more = text.strip().splitlines()
-    say(f"FAIL {name}: {first}")
-    for line in more:
-        say(f"    {line}")
+    return "\n    ".join([f"FAIL {name}: {first}", *more])
 
 
 def selected(patterns, quick):
@@ -167,13 +165,16 @@ def parse():
     parser.add_argument("--traced", action="store_true",
                         help="every vushim writes a trace, which is compared with what was seen")
     parser.add_argument("--quick", action="store_true", help="a small subset, for Valgrind")
+    parser.add_argument("--jobs", type=int, metavar="N",
+                        default=JOBS_PER_PROCESSOR * len(os.sched_getaffinity(0)),
+                        help="how many at a time (default: %(default)s)")
     parser.add_argument("--list", action="store_true", help="print the names only")
     parser.add_argument("--times", action="store_true", help="print how long each case took")
     return parser.parse_args()
 
 
 def one(entry, options, canary):
-    """Runs one entry and prints its line; returns whether it failed."""
+    """Runs one entry; returns what is to be printed of it."""
     name, function, arguments, traits = entry
     repeats = options.repeat if options.repeat is not None and traits["again"] \
         else 0 if options.quick else traits["repeat"]
@@ -182,16 +183,12 @@ def one(entry, options, canary):
         run_case(name, function, arguments, repeats)
         canary.check()
     except Skip as reason:
-        say(f"SKIP {name}: {reason}")
-        return False
+        return f"SKIP {name}: {reason}"
     except Failure as failure:
-        report(name, str(failure))
-        return True
+        return report(name, str(failure))
     except Exception as error:                          # a case that breaks must not end the run
-        report(name, f"{error!r}\n{traceback.format_exc()}")
-        return True
-    say(f"PASS {name}" + (f" ({time.monotonic() - begin:.2f} s)" if options.times else ""))
-    return False
+        return report(name, f"{error!r}\n{traceback.format_exc()}")
+    return f"PASS {name}" + (f" ({time.monotonic() - begin:.2f} s)" if options.times else "")
 
 
 def main():
@@ -200,15 +197,14 @@ def main():
     Case.traced = options.traced
     if options.list:
         for entry in entries:
-            say(entry[0])
+            print(entry[0])
         return 0
     if not entries:
         print("tests/cases: no case of that name (see --list)", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGALRM, out_of_time)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stopped)
-    return 1 if run_all(entries, options) else 0
+    return 1 if Run(entries, options).all() else 0
 
 
 def stopped(number, _frame):
@@ -216,21 +212,60 @@ def stopped(number, _frame):
     sys.exit(128 + number)
 
 
-def run_all(entries, options):
-    """Runs the entries beside a canary; returns how many failed."""
-    canary = Canary()
-    failed = 0
-    try:
-        for entry in entries:
-            failed += one(entry, options, canary)
-            if canary.error or not canary.shim.alive():
-                canary.discard()
-                canary = Canary()
-        canary.stop()
-        say("PASS canary")
-    except Failure as failure:
-        report("canary", str(failure))
-        failed += 1
-    finally:
-        canary.discard()
-    return failed
+class Run:
+    """The entries, taken one after the other by workers that are processes of their own, because a
+    case has its process's one alarm clock. Each runs them beside a canary."""
+
+    def __init__(self, entries, options):
+        fork = multiprocessing.get_context("fork")
+        self.entries, self.options = entries, options
+        self.n_taken, self.n_failed = fork.Value("i", 0), fork.Value("i", 0)
+        self.output = fork.Lock()
+        self.workers = [fork.Process(target=self.work)
+                        for _ in range(max(1, min(options.jobs, len(entries))))]
+
+    def all(self):
+        """How many failed."""
+        try:
+            for worker in self.workers:
+                worker.start()
+            for worker in self.workers:
+                worker.join()
+        finally:
+            for worker in self.workers:
+                if worker.is_alive():
+                    worker.terminate()
+                    worker.join()
+        broken = sum(worker.exitcode != 0 for worker in self.workers)
+        if broken:
+            self.say(report("cases", f"{broken} workers broke off"))
+        elif not self.n_failed.value:
+            self.say("PASS canary")
+        return self.n_failed.value
+
+    def say(self, text):
+        with self.output:
+            print(text, flush=True)
+        if text.startswith("FAIL "):
+            with self.n_failed.get_lock():
+                self.n_failed.value += 1
+
+    def next(self):
+        with self.n_taken.get_lock():
+            self.n_taken.value += 1
+            return self.n_taken.value - 1
+
+    def work(self):
+        signal.signal(signal.SIGALRM, out_of_time)
+        canary = Canary()
+        try:
+            while (number := self.next()) < len(self.entries):
+                self.say(one(self.entries[number], self.options, canary))
+                if canary.error or not canary.shim.alive():
+                    canary.discard()
+                    canary = Canary()
+            canary.stop()
+        except Failure as failure:
+            self.say(report("canary", str(failure)))
+        finally:
+            canary.discard()
