@@ -608,9 +608,8 @@ void device_next_answered(struct device *d, const struct msg *answer)
     }
     if (d->next.state == DONE) {
         take_over(d);
-    } else if (d->switching.stage == SWITCH_REGION &&
-               answer->head.request == FRONT_GET_INFLIGHT_FD) {
-        switch_region_answered(d, answer);
+    } else {
+        switch_next_answered(d, answer);
     }
     device_advance(d);
 }
@@ -803,7 +802,10 @@ static void on_hurry_over(struct ev_loop *loop, ev_timer *w, int events)
     struct device *d = w->data;
     (void)loop;
     (void)events;
-    if (successor_is_open(d)) {
+    const char *why = switch_waits_for_old(d);
+    if (successor_is_open(d) && why != NULL) {
+        device_end(d, &d->next.wire.responder, ENDING_NOT_SWITCHED, why);
+    } else if (successor_is_open(d)) {
         const struct answer *due = answers_oldest_due(&d->next.wire.answers);
         char name[24];
         device_end(d, &d->next.wire.responder, ENDING_SILENT,
@@ -1173,6 +1175,7 @@ static void init(struct device *d, struct ev_loop *loop, const struct device_opt
     relay_init(&d->channel, loop, SPACE_BACK, options->name, &d->options.interface, &channel_hooks,
                d);
     successor_init(d);
+    transfer_init(d);
     d->wire.slow_after = d->channel.slow_after = options->answer_within;
     d->wire.alone_within = options->answer_within;
     d->wire.fail_after = options->when_late == LATE_FAIL ? options->answer_within : 0;

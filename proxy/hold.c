@@ -111,10 +111,22 @@ static bool is_out_of_order(const struct device *d)
     return device != DEVICE_NET && device != DEVICE_UNKNOWN && !in_order;
 }
 
-bool hold_may_leave_requests(const struct device *d)
+const char *hold_loses(const struct device *d)
 {
     bool region = (restart_facts(&d->record) & FACT_REGION) != 0;
-    return any_runs(&d->record) && is_out_of_order(d) && !region;
+    const struct restart_row *row = restart_row_of(device_of(d), &d->record);
+    if (!any_runs(&d->record)) {
+        return NULL;
+    }
+    if (row->verdict == RESTART_PARTLY) {
+        return row->text;
+    }
+    /* qemu-storage-daemon 7.2 says where a ring stands while requests before that are under way, and
+     * never completes them. */
+    return is_out_of_order(d) && !region
+               ? "the old back-end need not complete what it has taken, and without an in-flight "
+                 "region nobody else can"
+               : NULL;
 }
 
 bool hold_is_drained(const struct device *d)
@@ -238,7 +250,7 @@ static bool can_hold(struct device *d, char *why, size_t why_len)
         return false;
     }
     /* In a switch the old one has said where its rings stand before it was lost. */
-    bool stopped = d->switching.stage == SWITCH_REGION || d->switching.stage == SWITCH_STARTING;
+    bool stopped = switch_knows_rings(d);
     if (!stopped) {
         record_rings_run(&d->record);
     }

@@ -15,9 +15,9 @@ const struct restart_row *hold_verdict(const struct device *d, const char **ret_
 bool hold_begin(struct device *d, char *why, size_t why_len);
 /* Rings are about to be told to a successor: notes where they stand. */
 void hold_note_used(struct device *d);
-/* A live back-end that is asked where its rings stand may have requests under way that nobody else
- * would know of. */
-bool hold_may_leave_requests(const struct device *d);
+/* What would be lost of a live back-end that is stopped for another one, and hands on nothing but where
+ * its rings stand. NULL: nothing. */
+const char *hold_loses(const struct device *d);
 /* The requests that the old back-end says it has taken are complete; where that cannot be seen, or
  * back-ends of this kind drain by themselves, true. */
 bool hold_is_drained(const struct device *d);

@@ -126,6 +126,11 @@ static void say(struct device *d, struct msg *m, bool has_answer)
     }
 }
 
+void successor_ask_msg(struct device *d, struct msg *m)
+{
+    say(d, m, true);
+}
+
 void successor_ask(struct device *d, uint32_t request, const void *body, uint32_t len)
 {
     struct msg m = MSG_NULL;

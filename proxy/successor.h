@@ -48,6 +48,8 @@ void successor_advance(struct device *d);
 void successor_tell(struct device *d, enum successor_state state);
 /* Asks a question that is answered; device_next_answered() gets the answer. */
 void successor_ask(struct device *d, uint32_t request, const void *body, uint32_t len);
+/* The same with a message that is there (taken). */
+void successor_ask_msg(struct device *d, struct msg *m);
 /* The front-end's request passes to the live back-end: a prepared successor is to hear of it too. */
 void successor_hear(struct device *d, const struct message_row *row, const struct msg *m);
 /* It has passed: now the successor is told. */

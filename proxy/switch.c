@@ -20,6 +20,12 @@ bool switch_has_stopped(const struct device *d)
     return d->switching.stage >= SWITCH_STOPPING;
 }
 
+bool switch_knows_rings(const struct device *d)
+{
+    enum switch_stage stage = d->switching.stage;
+    return stage >= SWITCH_STATE && stage <= SWITCH_STARTING;
+}
+
 static void finish(struct device *d, const char *error)
 {
     struct switching *s = &d->switching;
@@ -27,6 +33,7 @@ static void finish(struct device *d, const char *error)
     s->stage = SWITCH_NONE;
     s->done = NULL;
     s->channel_fd = close_keep_errno(s->channel_fd);
+    transfer_stop(d);
     if (error != NULL) {
         log_warn(d->options.name, NULL, "switch failed: %s", error);
         device_tell(d, EVENT_SWITCH_FAILED, NULL, N_ENDINGS, error);
@@ -173,7 +180,7 @@ static void tell_rings(struct device *d)
     successor_tell(d, FINISHING);
 }
 
-void switch_region_answered(struct device *d, const struct msg *answer)
+static void take_region(struct device *d, const struct msg *answer)
 {
     int result = replay_copy(answer, FRONT_SET_INFLIGHT_FD, &d->next.inflight);
     if (result < 0) {
@@ -191,6 +198,17 @@ static void start_rings(struct device *d)
         ask_region(d);
     } else {
         tell_rings(d);
+    }
+}
+
+/* Nothing of the old one runs any more. */
+static void hand_over(struct device *d)
+{
+    if (transfer_is_wanted(d)) {
+        d->switching.stage = SWITCH_STATE;
+        transfer_begin(d);
+    } else {
+        start_rings(d);
     }
 }
 
@@ -226,21 +244,18 @@ void switch_prepared(struct device *d)
     char why[128];
     if (!can_prepare(d, why, sizeof(why))) {
         /* That has come about meanwhile. */
-        device_end(d, &d->next.wire.responder, ENDING_INCOMPATIBLE, why);
+        device_end(d, &d->next.wire.responder, ENDING_NOT_SWITCHED, why);
         return;
     }
     if (d->record.last[FRONT_SET_INFLIGHT_FD].told && keeps_requests(d) && !is_of_one_kind(d)) {
-        device_end(d, &d->next.wire.responder, ENDING_INCOMPATIBLE,
+        device_end(d, &d->next.wire.responder, ENDING_NOT_SWITCHED,
                    "the in-flight region holds requests, and only a back-end of the same kind can "
                    "read it");
         return;
     }
-    if (hold_may_leave_requests(d)) {
-        /* qemu-storage-daemon 7.2 says where a ring stands while requests before that are under way,
-         * and never completes them. */
-        device_end(d, &d->next.wire.responder, ENDING_INCOMPATIBLE,
-                   "the old back-end need not complete what it has taken, and without an in-flight "
-                   "region nobody else can");
+    const char *lost = transfer_is_wanted(d) ? NULL : hold_loses(d);
+    if (lost != NULL) {
+        device_end(d, &d->next.wire.responder, ENDING_NOT_SWITCHED, lost);
         return;
     }
     d->switching.stage = SWITCH_STOPPING;
@@ -260,7 +275,7 @@ void switch_advance(struct device *d)
             /* It has answered before its requests were complete. */
             device_settle_soon(d);
         } else if (stopped && s->why[0] == '\0') {
-            start_rings(d);
+            hand_over(d);
         } else if (stopped) {
             if (s->channel_fd >= 0) {
                 answers_swallow(&d->channel.answers);
@@ -286,6 +301,12 @@ void switch_answered(struct device *d, const struct msg *answer)
         finish(d, s->why);
         return;
     }
+    if (s->stage == SWITCH_STATE) {
+        if (transfer_answered(d, answer)) {
+            start_rings(d);
+        }
+        return;
+    }
     if (answer->head.request == FRONT_GET_VRING_BASE && s->n_pending > 0) {
         struct wire_vring_base base;
         memcpy(&base, answer->body, sizeof(base));
@@ -295,6 +316,30 @@ void switch_answered(struct device *d, const struct msg *answer)
         }
     }
     switch_advance(d);
+}
+
+void switch_next_answered(struct device *d, const struct msg *answer)
+{
+    struct switching *s = &d->switching;
+    if (s->stage == SWITCH_STATE) {
+        if (transfer_answered(d, answer)) {
+            start_rings(d);
+        }
+    } else if (s->stage == SWITCH_REGION && answer->head.request == FRONT_GET_INFLIGHT_FD) {
+        take_region(d, answer);
+    }
+}
+
+const char *switch_waits_for_old(const struct device *d)
+{
+    const struct switching *s = &d->switching;
+    enum transfer_step step = s->transfer.step;
+    if (s->stage == SWITCH_STOPPING) {
+        return "the old back-end has not completed what it has taken";
+    }
+    bool saves = step == TRANSFER_SAVE || step == TRANSFER_COPY || step == TRANSFER_SAVED;
+    return s->stage == SWITCH_STATE && saves ? "the old back-end has not written all of its state"
+                                             : NULL;
 }
 
 void switch_failed(struct device *d, const char *why)
@@ -308,6 +353,7 @@ void switch_failed(struct device *d, const char *why)
         finish(d, s->why);
         return;
     }
+    transfer_stop(d);
     /* What is still to be stopped is stopped first: then all go back alike. */
     s->stage = SWITCH_STOPPING;
     switch_advance(d);
@@ -319,6 +365,9 @@ void switch_lost_old(struct device *d)
     if (s->stage == SWITCH_BACK || s->why[0] != '\0') {
         finish(d, s->why[0] != '\0' ? s->why : "both back-ends are lost");
     } else if (s->stage != SWITCH_NONE) {
+        /* One that has got a part of the old one's state is begun anew. */
+        d->next.changed = d->next.changed || s->stage == SWITCH_STATE;
+        transfer_stop(d);
         msg_clear(&d->next.inflight);
         s->stage = SWITCH_PREPARING;
     }

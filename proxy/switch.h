@@ -8,6 +8,7 @@
 #include "endpoint.h"
 #include "record.h"
 #include "replay.h"
+#include "transfer.h"
 
 struct device;
 
@@ -18,6 +19,7 @@ enum switch_stage {
     SWITCH_NONE,
     SWITCH_PREPARING, /* the new one is connected, checked and prepared */
     SWITCH_STOPPING,  /* the old one is asked for its rings */
+    SWITCH_STATE,     /* the old one's device state goes to the new one */
     SWITCH_REGION,    /* the new one is asked for an in-flight region */
     SWITCH_STARTING,  /* the new one is told the rings */
     SWITCH_BACK,      /* the old one gets them back */
@@ -25,8 +27,9 @@ enum switch_stage {
 
 struct switching {
     enum switch_stage stage;
-    size_t at;        /* STOPPING: next message */
-    size_t n_pending; /* answers of the old one that are due */
+    size_t at;                /* STOPPING: next message */
+    size_t n_pending;         /* answers of the old one that are due */
+    struct transfer transfer; /* STATE */
     struct replay replay;
     int channel_fd; /* STARTING: the old one's end of its channel; -1 */
     bool fence;     /* BACK: all is told, and the last question is out */
@@ -45,6 +48,8 @@ int switch_begin(struct device *d, const struct endpoint *e, switch_done_fn *don
 /* Nobody waits for the end any more. */
 void switch_disown(struct device *d, void *owner);
 bool switch_is_on(const struct device *d);
+/* All of the old back-end's rings have been stopped, and where they stand is known. */
+bool switch_knows_rings(const struct device *d);
 /* The old back-end's rings are stopped or being stopped: the front-end has to wait. */
 bool switch_has_stopped(const struct device *d);
 /* The successor is prepared. */
@@ -53,7 +58,9 @@ void switch_prepared(struct device *d);
 void switch_advance(struct device *d);
 /* The old back-end's answer, or the new one's, to a question of the switch. */
 void switch_answered(struct device *d, const struct msg *answer);
-void switch_region_answered(struct device *d, const struct msg *answer);
+void switch_next_answered(struct device *d, const struct msg *answer);
+/* It takes too long: why, when that is the old back-end's fault, else NULL. */
+const char *switch_waits_for_old(const struct device *d);
 /* The new back-end is gone, or of no use. */
 void switch_failed(struct device *d, const char *why);
 /* The old back-end is gone: the new one is a successor like any other. */

@@ -287,6 +287,7 @@ class Robot(threading.Thread):
         self.bases, self.journal = bases or {}, [] if journal is None else journal
         self.model, self.messages, self.peer, self.error = Model(), [], None, None
         self.gone = threading.Event()
+        self.state, self.mover = name.encode(), None
         self.start()
 
     def run(self):
@@ -323,11 +324,38 @@ class Robot(threading.Thread):
             self.region = self.t.memfd(0x3000)
             payload = u64(0x3000) + message.payload[8:]
             self.peer.answer(message.id, payload, [self.region], own=True)
+        elif message.id == Front.SET_DEVICE_STATE_FD:
+            self.move_state(message)
+            self.say(message, u64(wire.NOFD))
+        elif message.id == Front.CHECK_DEVICE_STATE:
+            self.mover.join()
+            self.say(message, u64(0))
         elif message.id == Front.GET_STATUS:
             status = self.model.last.get(Front.SET_STATUS)
             self.say(message, status[0] if status else u64(0))
         elif message.flags == wire.NEED_REPLY or message.id == Front.SET_LOG_BASE:
             self.say(message, u64(0))
+
+    def move_state(self, message, fd=None):
+        """Writes its state, or reads another one's, by the descriptor of the message or another one
+        (taken)."""
+        if fd is None:
+            fd = os.dup(message.fds[0])
+        self.t.release(message.fds)
+        job = self.read_state if message.payload[0] else self.write_state
+        self.mover = threading.Thread(target=job, args=(fd,), daemon=True)
+        self.mover.start()
+
+    def write_state(self, fd):
+        try:
+            with open(fd, "wb") as pipe:
+                pipe.write(self.state)
+        except BrokenPipeError:
+            pass
+
+    def read_state(self, fd):
+        with open(fd, "rb") as pipe:
+            self.state = pipe.read()
 
     def say(self, message, payload):
         self.peer.answer(message.id, payload, own=True)

@@ -13,7 +13,7 @@ from machine import (ACKED, BLK, LOG_ALL, NET, PACKED, PROTOCOL, RING_ORDER, STO
                      Ring, Robot, begin, client, events, is_held, knows, robot_of, status)
 from peers import PATIENCE, SLOW, check, until
 from shim import command
-from wire import Front, bits, u64
+from wire import Front, Proto, bits, u64
 
 GEOMETRY = (*RING_ORDER[:5], Front.SET_VRING_KICK, Front.SET_VRING_ENABLE)
 
@@ -30,10 +30,13 @@ def listener_at(t, name):
     return sock, path
 
 
+NO_STATE = PROTOCOL & ~bits(Proto.DEVICE_STATE)
+
+
 def running(t, device="net", features=ACKED, rings=3, extra=(), channel=True, policy="hold",
-            back="connect"):
+            back="connect", protocol=PROTOCOL):
     begin(t, device, policy, extra, back=back)
-    guest_ = Guest(t, BLK if device == "blk" else NET, features).runs(rings)
+    guest_ = Guest(t, BLK if device == "blk" else NET, features, protocol).runs(rings)
     if channel:
         guest_.channel()
     return guest_
@@ -125,15 +128,17 @@ def switch_waits_for_memory(t):
     check(all(ring["blackout_us"] < 0.3e6 * SLOW for ring in answer["rings"]), f"{answer}")
 
 
-@case({"split": {"features": ACKED}, "packed": {"features": ACKED | PACKED}}, repeat=0)
-def switch_of_a_disk(t, features):
-    """Its back-end may leave requests behind that nobody else would know of, as there is no
-    in-flight region: refused before a ring is stopped."""
-    guest_ = running(t, "blk", features, rings=2)
+@case({"split": {"device": "blk", "why": "in-flight region"},
+       "packed": {"device": "blk", "features": ACKED | PACKED, "why": "in-flight region"},
+       "fs": {"device": "fs", "why": "table of files"},
+       "vsock": {"device": "vsock", "why": "streams"}}, repeat=0)
+def switch_would_lose(t, device, why, features=ACKED):
+    """Its back-end knows what nobody else would know: refused before a ring is stopped."""
+    guest_ = running(t, device, features, rings=2, protocol=NO_STATE)
     old = robot_of(t, guest_, {0: 1, 1: 2})
     listener, path = listener_at(t, "new")
     Robot(t, "new", guest_.offer, listener=listener)
-    failed(switch(t, path), "in-flight region")
+    failed(switch(t, path), why)
     check(not any(old.count(request) for request in STOPS), "a ring was stopped")
     goes_on(guest_)
 
@@ -158,6 +163,131 @@ def switch_inflight(t):
           f"{again.model.last[Front.SET_INFLIGHT_FD]}")
     check(not again.count(Front.GET_INFLIGHT_FD), "asked for another one")
     again.heard(Front.SET_VRING_KICK, 2)
+    goes_on(guest_)
+
+
+def own_pipe(robot, message):
+    """Answers with a descriptor of its own instead of taking the one that it was sent."""
+    if message.id != Front.SET_DEVICE_STATE_FD:
+        return False
+    ours, theirs = reversed(robot.t.pipe()) if message.payload[0] == 0 else robot.t.pipe()
+    robot.move_state(message, os.dup(ours))
+    robot.peer.answer(message.id, u64(0), [theirs], own=True)
+    robot.t.release([ours, theirs])
+    return True
+
+
+@case({"small": {}, "none": {"size": 0}, "large": {"size": 3 << 20}, "fs": {"device": "fs"},
+       "own_pipe_out": {"old_at": own_pipe, "size": 200000},
+       "own_pipe_in": {"new_at": own_pipe, "size": 200000},
+       "own_pipes": {"old_at": own_pipe, "new_at": own_pipe, "size": 200000}}, repeat=0)
+def switch_hands_state_on(t, size=100, device="net", old_at=None, new_at=None):
+    """What the old one knows beside the rings reaches the new one whole, while no ring runs."""
+    guest_ = running(t, device, rings=2)
+    journal, bases = [], guest_.bases()
+    old = robot_of(t, guest_, bases, old_at, journal)
+    old.state = os.urandom(size)
+    listener, path = listener_at(t, "new")
+    new = Robot(t, "new", guest_.offer, listener=listener, at=new_at, journal=journal)
+    done(switch(t, path))
+    check(new.state == old.state, f"{len(new.state)} bytes of {len(old.state)} have come, or others")
+    check(not any(m.id == Front.SET_DEVICE_STATE_FD and m.payload[4:] != bytes(4)
+                  for m in new.messages + old.messages), "another phase than stopped")
+    order = [n for n, (_, m) in enumerate(journal)
+             if m.id in (Front.SET_DEVICE_STATE_FD, Front.CHECK_DEVICE_STATE)]
+    check([journal[n][0] for n in order] == ["old", "new", "old", "new"], f"{order}")
+    check(max(n for n, (_, m) in enumerate(journal) if m.id in STOPS) < order[0], "while rings ran")
+    check(order[-1] < min(n for n, (who, m) in enumerate(journal)
+                          if who == "new" and m.id in GEOMETRY), "not before the rings")
+    guest_.model.rebase(bases)
+    knows(new, guest_)
+    goes_on(guest_)
+
+
+def refuses(request, direction=None):
+    """A hook: answers this request with an error."""
+    def at(robot, message):
+        if message.id != request or direction not in (None, message.payload[:1]):
+            return False
+        robot.say(message, u64(1 | wire.NOFD if request == Front.SET_DEVICE_STATE_FD else 1))
+        return True
+    return at
+
+
+def closes_early(robot, message):
+    """A hook: does not read to the end."""
+    if message.id != Front.SET_DEVICE_STATE_FD:
+        return False
+    robot.t.release(message.fds)
+    robot.say(message, u64(wire.NOFD))
+    return True
+
+
+STATE_FAULTS = {
+    "old_refuses": ("old", refuses(Front.SET_DEVICE_STATE_FD), "old", "cannot write"),
+    "new_refuses": ("new", refuses(Front.SET_DEVICE_STATE_FD), "new", "cannot read"),
+    "old_incomplete": ("old", refuses(Front.CHECK_DEVICE_STATE), "old", "has not written all"),
+    "new_unfit": ("new", refuses(Front.CHECK_DEVICE_STATE), "new", "does not take"),
+    "new_closes": ("new", closes_early, "new", "does not read"),
+}
+
+
+@case(repeat=0)
+def switch_old_not_drained(t):
+    """It says that it has taken requests which it has not completed: that is the old one's fault, and
+    it carries on."""
+    guest_ = running(t, "blk", rings=2, extra=("--answer-within", "0.5"))
+    bases = {ring: base + 1 for ring, base in guest_.bases().items()}
+    old = robot_of(t, guest_, bases)
+    listener, path = listener_at(t, "new")
+    Robot(t, "new", guest_.offer, listener=listener)
+    failed(switch(t, path), "old", "has not completed")
+    guest_.model.rebase(bases)
+    knows(old, guest_)
+    goes_on(guest_)
+
+
+@case({name: {"fault": fault} for name, fault in STATE_FAULTS.items()}, repeat=0)
+def switch_state_fails(t, fault):
+    """Then the old one has its rings back."""
+    who, hook, *words = fault
+    guest_ = running(t, rings=2)
+    bases = {0: 5, 1: 6}
+    old = robot_of(t, guest_, bases, hook if who == "old" else None)
+    old.state = bytes(300000)
+    listener, path = listener_at(t, "new")
+    new = Robot(t, "new", guest_.offer, listener=listener, at=hook if who == "new" else None)
+    failed(switch(t, path), *words)
+    check(new.gone.wait(PATIENCE), "the new one is not left")
+    guest_.model.rebase(bases)
+    knows(old, guest_)
+    goes_on(guest_)
+
+
+@case({"asked": {"request": Front.SET_DEVICE_STATE_FD},
+       "checked": {"request": Front.CHECK_DEVICE_STATE}}, repeat=0)
+def switch_state_old_dies(t, request):
+    """The old one dies in the middle of it: no new one goes on from half of a state."""
+    guest_ = running(t, rings=2)
+
+    later = []
+
+    def dies(robot, message):
+        if message.id != request:
+            return False
+        later.append(Robot(t, "again", guest_.offer, listener=listener))
+        robot.peer.sock.shutdown(socket.SHUT_RDWR)
+        robot.peer.close()
+        return True
+    robot_of(t, guest_, {0: 5, 1: 6}, dies)
+    listener, path = listener_at(t, "new")
+    new = Robot(t, "new", guest_.offer, listener=listener)
+    done(switch(t, path))
+    again = later[0]
+    guest_.model.rebase({0: 5, 1: 6})
+    check(new.gone.wait(PATIENCE), "the first new one is not left")
+    knows(again, guest_)
+    check(not again.count(Front.SET_DEVICE_STATE_FD), "a state from nowhere")
     goes_on(guest_)
 
 
