@@ -6,7 +6,7 @@
  * main one: many back-ends wait for an answer here while the front-end waits for theirs there. */
 #include <sys/socket.h>
 
-#include "hold.h"
+#include "device.h"
 
 /* User-mode Linux hands over a pipe; anything but a unix stream socket is none of our business. */
 static bool is_stream_socket(int fd)
@@ -78,9 +78,41 @@ int channel_offer(struct device *d, struct msg *ret_msg, int *ret_fd)
     return 1;
 }
 
+/* Takes back towards the front-end what a lost back-end had announced, as far as there is room. */
+static void withdraw(struct device *d)
+{
+    struct record *r = &d->record;
+    while (r->n_announced > 0 && side_has_room(&d->channel.responder)) {
+        const struct record_announced *a = &r->announced[--r->n_announced];
+        struct msg m = MSG_NULL;
+        int err = msg_make(a->withdrawal, 0, a->body, a->size, &m);
+        err = err < 0 ? err : relay_ask(&d->channel, &m, false);
+        msg_clear(&m);
+        if (err < 0) {
+            log_warn(d->options.name, "front channel", "cannot be told what is gone: %s",
+                     strerror(-err));
+        }
+    }
+}
+
+int channel_steal(struct device *d)
+{
+    int fd = side_steal(&d->channel.requester);
+    answers_swallow(&d->channel.answers);
+    relay_update(&d->channel);
+    withdraw(d);
+    return fd;
+}
+
+void channel_lose_back(struct device *d)
+{
+    close_keep_errno(channel_steal(d));
+}
+
 void channel_attach_take(struct device *d, int fd)
 {
     side_close(&d->channel.requester);
+    answers_swallow(&d->channel.answers);
     if (fd < 0 || !side_is_open(&d->channel.responder)) {
         close_keep_errno(fd);
         return;
@@ -130,7 +162,7 @@ static void channel_drained(struct relay *r)
 {
     struct device *d = r->owner;
     if (d->wire.alone) {
-        hold_withdraw(d);
+        withdraw(d);
     }
     d->wire.hooks->drained(&d->wire);
 }

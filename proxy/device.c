@@ -298,9 +298,7 @@ static void drop_next(struct device *d)
     d->said_ready = false;
     if (d->wire.alone) {
         d->wire.paused = false;
-        side_close(&d->channel.requester);
-        answers_swallow(&d->channel.answers);
-        hold_withdraw(d);
+        channel_lose_back(d);
     }
 }
 

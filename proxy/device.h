@@ -186,6 +186,11 @@ int channel_keep(struct device *d, struct msg *m);
 /* The message that gives a back-end its end of a kept channel, to *ret_msg, and our end to *ret_fd: 1,
  * 0 when none is kept, or -errno. */
 int channel_offer(struct device *d, struct msg *ret_msg, int *ret_fd);
+/* The back-end at the other end of the channel is gone, or stands still: what it had announced is taken
+ * back. Our end, the caller's; -1 when there is none, or a message is half done. */
+int channel_steal(struct device *d);
+/* The same, and our end is closed. */
+void channel_lose_back(struct device *d);
 /* The back-end that has our other end serves now. */
 void channel_attach_take(struct device *d, int fd);
 extern const struct relay_hooks channel_hooks;

@@ -217,22 +217,6 @@ static bool mark_all_dirty(struct device *d, char *why, size_t why_len)
     return true;
 }
 
-void hold_withdraw(struct device *d)
-{
-    struct record *r = &d->record;
-    while (r->n_announced > 0 && side_has_room(&d->channel.responder)) {
-        const struct record_announced *a = &r->announced[--r->n_announced];
-        struct msg m = MSG_NULL;
-        int err = msg_make(a->withdrawal, 0, a->body, a->size, &m);
-        err = err < 0 ? err : relay_ask(&d->channel, &m, false);
-        msg_clear(&m);
-        if (err < 0) {
-            log_warn(d->options.name, "front channel", "cannot be told what is gone: %s",
-                     strerror(-err));
-        }
-    }
-}
-
 static bool can_hold(struct device *d, char *why, size_t why_len)
 {
     const struct record *r = &d->record;
@@ -278,10 +262,7 @@ bool hold_begin(struct device *d, char *why, size_t why_len)
         return false;
     }
     if (d->switching.stage != SWITCH_STARTING) { /* there it is the new one's already */
-        side_close(&d->channel.requester);
-        answers_swallow(&d->channel.answers);
-        relay_update(&d->channel);
-        hold_withdraw(d);
+        channel_lose_back(d);
     }
     d->held = true;
     if (lossy) {

@@ -28,5 +28,3 @@ bool hold_look_again(struct device *d, enum replay_ran ran, char *why, size_t wh
 bool hold_rings_moved(const struct device *d);
 /* A successor may be told: every ring's place is known. */
 bool hold_may_replay(const struct device *d);
-/* Takes back towards the front-end what the lost back-end had announced, as far as there is room. */
-void hold_withdraw(struct device *d);

@@ -172,9 +172,7 @@ static void ask_region(struct device *d)
 static void tell_rings(struct device *d)
 {
     d->switching.stage = SWITCH_STARTING;
-    d->switching.channel_fd = side_steal(&d->channel.requester);
-    answers_swallow(&d->channel.answers);
-    hold_withdraw(d);
+    d->switching.channel_fd = channel_steal(d);
     channel_attach_take(d, steal_fd(&d->next.channel_fd));
     hold_note_used(d);
     successor_tell(d, FINISHING);
@@ -278,7 +276,6 @@ void switch_advance(struct device *d)
             hand_over(d);
         } else if (stopped) {
             if (s->channel_fd >= 0) {
-                answers_swallow(&d->channel.answers);
                 channel_attach_take(d, steal_fd(&s->channel_fd));
             }
             s->stage = SWITCH_BACK;
