@@ -454,6 +454,7 @@ void device_end(struct device *d, struct side *side, enum ending ending, const c
 static void take_place(struct device *d)
 {
     d->live_place = d->next.place;
+    d->live_mark = d->next.mark;
     ev_timer_stop(d->loop, &d->hurry);
     ev_timer_stop(d->loop, &d->patience);
     d->said_ready = false;
@@ -800,7 +801,11 @@ static void on_hurry_over(struct ev_loop *loop, ev_timer *w, int events)
     struct device *d = w->data;
     (void)loop;
     (void)events;
-    if (successor_is_open(d)) {
+    if (switch_late(d) != NULL) {
+        const char *why = switch_late(d);
+        drop_next(d);
+        switch_failed(d, why);
+    } else if (successor_is_open(d)) {
         const struct answer *due = answers_oldest_due(&d->next.wire.answers);
         char name[24];
         device_end(d, &d->next.wire.responder, ENDING_SILENT,

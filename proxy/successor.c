@@ -332,6 +332,7 @@ void successor_open_take(struct device *d, int fd, size_t place)
     /* Beside a live back-end its words would mix with the other's. */
     s->wire.trace = side_is_open(&d->wire.responder) ? NULL : d->wire.trace;
     s->place = place;
+    s->mark = endpoint_mark(&d->places[place].endpoint);
     s->since = monotonic_s();
     side_open_take(&s->wire.responder, fd);
     relay_update(&s->wire);

@@ -13,7 +13,7 @@ from machine import (ACKED, BLK, LOG_ALL, NET, PACKED, PROTOCOL, RING_ORDER, STO
                      Ring, Robot, begin, client, events, is_held, knows, robot_of, status)
 from peers import PATIENCE, SLOW, check, until
 from shim import command
-from wire import Front, bits, u64
+from wire import Front, Proto, bits, u64
 
 GEOMETRY = (*RING_ORDER[:5], Front.SET_VRING_KICK, Front.SET_VRING_ENABLE)
 
@@ -158,6 +158,120 @@ def switch_inflight(t):
           f"{again.model.last[Front.SET_INFLIGHT_FD]}")
     check(not again.count(Front.GET_INFLIGHT_FD), "asked for another one")
     again.heard(Front.SET_VRING_KICK, 2)
+    goes_on(guest_)
+
+
+def undrained(t):
+    """A disk whose back-end may leave its requests in the in-flight region, of which some are under
+    way: rings 0 and 1 stand at 0x130 and 0x131, used are 0x123 and 0x124."""
+    begin(t, "blk", more=",protocol.get_vring_base_inflight=on")
+    protocol = PROTOCOL | bits(Proto.GET_VRING_BASE_INFLIGHT)
+    guest_ = Guest(t, BLK._replace(protocol=protocol), protocol=protocol).runs(2)
+    guest_.say(Front.SET_INFLIGHT_FD, wire.inflight(2), [t.memfd()])
+    return guest_
+
+
+@case({"one_kind": {"more": 0}, "other_kind": {"more": bits(13)}}, repeat=0)
+def switch_undrained(t, more):
+    """get_vring_base_inflight: the old one says where its rings stand while requests are under way,
+    which are in the region: it goes to a new one of the same kind, without a wait; no other can
+    read it."""
+    guest_ = undrained(t)
+    old = robot_of(t, guest_, {0: 0x130, 1: 0x131})
+    listener, path = listener_at(t, "new")
+    offer = guest_.offer._replace(features=guest_.offer.features | more)
+    new = Robot(t, "new", offer, listener=listener)
+    begin_ = time.monotonic()
+    answer = switch(t, path)
+    if more:
+        failed(answer, "of the same kind")
+        check(not old.count(Front.GET_VRING_BASE), "its rings were stopped")
+        goes_on(guest_)
+        return
+    done(answer)
+    check(time.monotonic() - begin_ < 1.0 * SLOW, "waited for what is not to come")
+    guest_.model.rebase(old.bases)
+    knows(new, guest_)
+    check(not new.count(Front.GET_INFLIGHT_FD), "a region of its own, without the requests")
+    goes_on(guest_)
+
+
+@case({"requests": {"answers": True}, "answer": {"answers": False}}, repeat=0)
+def switch_never_drained(t, answers):
+    """The old one does not complete its requests, or does not answer: the change fails, and it is
+    not the new one that is blamed."""
+    begin(t, "blk", extra=("--answer-within", "0.5"))
+    guest_ = Guest(t, BLK).runs(1)
+    guest_.say(Front.SET_INFLIGHT_FD, wire.inflight(1), [t.memfd()])
+    go = threading.Event()
+
+    def at(_robot, message):
+        if message.id in STOPS and not answers:
+            go.wait(PATIENCE)
+        return False
+    old = robot_of(t, guest_, {0: 0x130}, at=at)
+    listener, path = listener_at(t, "new")
+    Robot(t, "new", guest_.offer, listener=listener)
+    asker, since = client(t), t.shim.mark()
+    asker.say(('{"execute": "switch", "arguments": {"back": "connect:%s"}}' % path).encode())
+    if not answers:
+        old.heard(Front.GET_VRING_BASE)
+        time.sleep(0.7 * SLOW)
+        go.set()
+    failed(asker.hear(), "the old back-end does not")
+    t.shim.not_said("SILENT", since)
+    guest_.model.rebase(old.bases)
+    knows(old, guest_)
+    goes_on(guest_)
+
+
+@case({"net": {"device": "net"}, "disk": {"device": "blk"}}, repeat=0)
+def switch_wrong_ring(t, device):
+    """The old one answers for another ring than it was asked for: it is left for that, as its word is
+    of no use; no position of one ring is told for another."""
+    begin(t, device)
+    guest_ = Guest(t, NET if device == "net" else BLK).runs(2)
+    if device == "blk":
+        guest_.say(Front.SET_INFLIGHT_FD, wire.inflight(2), [t.memfd()])
+
+    def at(robot, message):
+        if message.id not in STOPS:
+            return False
+        index = int.from_bytes(message.payload[:4], "little")
+        robot.say(message, wire.state(1 - index, 0x700 + index))
+        return True
+    old = robot_of(t, guest_, at=at)
+    listener, path = listener_at(t, "new")
+    new = Robot(t, "new", guest_.offer, listener=listener)
+    since = t.shim.mark()
+    switch(t, path)
+    t.shim.said(r"ring 1, asked was 0 \[WRONG_REPLY\]", since)
+    check(old.gone.wait(PATIENCE), "the old one stays")
+    guest_.model.rebase(guest_.bases())         # as the rings themselves show
+    knows(new, guest_)
+    goes_on(guest_)
+
+
+@case(repeat=0)
+def switch_in_place(t):
+    """To the socket where the live back-end listens: refused at once. To one that a new process has
+    made in its place: done, while the old one is still connected."""
+    guest_ = running(t, rings=2)
+    old = robot_of(t, guest_, {0: 11, 1: 12})
+    path = t.ends["back"][2].getsockname()
+    begin_ = time.monotonic()
+    failed(switch(t, path), "listens there")
+    check(time.monotonic() - begin_ < 0.5 * SLOW, "not at once")
+    check(not old.count(Front.GET_VRING_BASE), "rings were stopped")
+    t.ends["back"][2].close()
+    listener, _ = listener_at(t, os.path.basename(path))
+    t.ends["back"] = ("connect", f"connect:{path}", listener)
+    new = Robot(t, "new", guest_.offer, listener=listener, bases={0: 21, 1: 22})
+    done(switch(t, path))
+    guest_.model.rebase(old.bases)
+    knows(new, guest_)
+    check(old.gone.wait(PATIENCE), "the old one is not left")
+    failed(switch(t, path), "listens there")
     goes_on(guest_)
 
 
