@@ -775,7 +775,13 @@ def rows_of_verdicts():
     yield "gpu", "gpu", {}, "none", ""
     yield "crypto", "crypto", {}, "none", "session"
     yield "vsock", "vsock", {}, "partly", "stream"
+    yield "vsock_region", "vsock", region, "partly", "stream"
+    yield "vsock_in_order", "vsock", {"features": IN_ORDER}, "partly", "stream"
+    yield "vsock_packed_region", "vsock", {"features": PACKED, **region}, "partly", "stream"
     yield "unknown", None, {}, "none", "device="
+    yield "unknown_region", None, region, "none", "device="
+    yield "unknown_in_order", None, {"features": IN_ORDER}, "none", "device="
+    yield "unknown_packed_region", None, {"features": PACKED, **region}, "none", "device="
     yield "iommu", "net", {"features": TRANSLATED, "offer": OTHER}, "none", "iommu_platform"
 
 
