@@ -188,8 +188,9 @@ static bool mark_all_dirty(struct device *d, char *why, size_t why_len)
         return true;
     }
     record_last_get(&d->record, FRONT_SET_LOG_BASE, &log, sizeof(log));
-    bool done = fd >= 0 && fstat(fd, &st) == 0 && log.size > 0 && log.size <= LOG_MOST &&
-                log.offset < INT64_MAX / 2 && (uint64_t)st.st_size >= log.offset + log.size;
+    bool done = fd >= 0 && position_is_memory(fd) && fstat(fd, &st) == 0 && log.size > 0 &&
+                log.size <= LOG_MOST && log.offset < INT64_MAX / 2 &&
+                (uint64_t)st.st_size >= log.offset + log.size;
     memset(ones, 0xff, sizeof(ones));
     for (uint64_t at = 0; done && at < log.size;) {
         size_t len = log.size - at < sizeof(ones) ? (size_t)(log.size - at) : sizeof(ones);

@@ -408,6 +408,7 @@ BAD_PLACES = {
     "half_in_the_file": {"truncated": 0x2000 + 0x2003},
     "no_file": {"fd": "eventfd"},
     "write_only": {"fd": "write_only"},
+    "served_by_others": {"fd": "served", "shift": 0},
     "offset_beyond": {"shift": 1 << 63},
     "offset_wraps": {"shift": 0xffffffffffffffff},
     "region_wraps": {"ram": {"user": 0xffffffffffff0000, "size": SIZE}, "used": 0x11000},
@@ -428,6 +429,8 @@ def C26_bad_places(t, used=0x2000, absolute=False, truncated=None, fd=None, shif
             where.fd = t.eventfd()
         elif fd == "write_only":
             where.fd = t.add_fd(os.open(f"/proc/self/fd/{where.fd}", os.O_WRONLY), "writer")
+        elif fd == "served":                # whoever answers may take any time for it
+            where.fd = t.add_fd(os.open("/proc/self/maps", os.O_RDONLY), "served")
         where.shift = where.shift if shift is None else shift
         if memory:
             guest_.memory(where)
