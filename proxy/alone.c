@@ -198,6 +198,11 @@ int alone_take(struct relay *r, const struct message_row *row, struct msg *m,
     if (err < 0) {
         return err;
     }
+    if (d->record.incomplete) {
+        device_end(d, &r->requester, ENDING_NOT_KEPT, row->name);
+        return ALONE_SILENT;
+    }
+    kept_follow(&d->kept, &d->record); /* a reset ends rings that nobody will stop */
     device_settle(d);
     return expect == EXPECT_ANSWER ? answer(d, row, m, ret_answer) : ALONE_SILENT;
 }

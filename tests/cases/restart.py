@@ -603,7 +603,7 @@ def C26_rings_random(t):
 
 
 @case({"lost": {"end": None}, "by_stop": {"end": Front.GET_VRING_BASE},
-       "by_reset": {"end": Front.RESET_DEVICE}}, repeat=0)
+       "by_reset": {"end": Front.RESET_DEVICE}, "by_status": {"end": Front.SET_STATUS}}, repeat=0)
 def unsound_until_stopped(t, end):
     """hold, where a replay is not sound: the rings stand still until the front-end has reset the
     device; what is set up afterwards is told. Row C23: where a ring stands is not made up."""
@@ -623,7 +623,13 @@ def unsound_until_stopped(t, end):
         guest_.front.ended(1.0 * SLOW)
         t.shim.said(r"\[NOT_SOUND\]", since)
         return
-    guest_.say(end, ack=True)
+    if end == Front.SET_STATUS:             # the driver wants nothing any more of what it asked for
+        guest_.say(Front.SET_STATUS, u64(3), ack=True)
+        nothing_told(t, guest_, "B3 unfit")
+        guest_.say(Front.SET_STATUS, u64(0), ack=True)
+        guest_.ask(Front.GET_VRING_BASE, wire.state(0), sees=wire.state(0))
+    else:
+        guest_.say(end, ack=True)
     guest_.succeed()
     ring = Ring(guest_.rams[0], 0, 8)
     ring.played([0, 1], [0, 1])
@@ -823,6 +829,17 @@ def verdicts_without_rings(t, device):
     ram = guest_.memory()
     guest_.ring(Ring(ram), 17, start=False)
     guest_.restart()
+
+
+@case(repeat=0)
+def held_says_too_much(t):
+    """What is said to a device that is held and cannot be kept ends it: no successor could be told."""
+    guest_ = guest(t).runs(1)
+    guest_.lose()
+    since = t.shim.mark()
+    guest_.front.send(Front.SET_CONFIG, wire.config(250, 20, bytes(20)), lost=True)
+    guest_.front.ended(1.0 * SLOW)
+    t.shim.said(r"SET_CONFIG.*\[NOT_KEPT\]", since)
 
 
 @case({"close": {"policy": "close"}, "hold": {"policy": "hold"}, "default": {"policy": None}},
