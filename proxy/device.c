@@ -247,6 +247,9 @@ static void pause_if_short(struct device *d)
 
 static void next_life(struct device *d)
 {
+    if (front_is_open(d)) {
+        device_tell(d, EVENT_FRONT_GONE, &d->wire.requester, N_ENDINGS, "with its back-end");
+    }
     forget(d);
     if (is_single(d)) {
         d->finished(d, false);

@@ -9,8 +9,8 @@ import struct
 import wire
 from harness import case
 from machine import (ACKED, BLK, IN_ORDER, LOG_ALL, NET, OTHER, PACKED, PROTOCOL, TRANSLATED, Guest,
-                     Model, Ram, Ring, Told, begin, differ, drops, guest, is_held, keeps,
-                     nothing_told, status, verdict)
+                     Model, Ram, Ring, Told, begin, client, differ, drops, events, guest, is_held,
+                     keeps, nothing_told, status, verdict)
 from peers import SLOW, check, until
 from shim import instrumented
 from wire import Front, bits, u64
@@ -829,6 +829,19 @@ def verdicts_without_rings(t, device):
     ram = guest_.memory()
     guest_.ring(Ring(ram), 17, start=False)
     guest_.restart()
+
+
+@case(repeat=0)
+def front_gone_is_told(t):
+    """A front-end that is closed because it cannot be held is gone: an event says so, once."""
+    begin(t, "gpu", None)
+    guest_ = Guest(t, OTHER).runs(1)
+    client(t)
+    guest_.back.close()
+    guest_.front.ended(1.0 * SLOW)
+    found = events(t, "FRONT_GONE")
+    check(len(found) == 1 and found[0]["data"]["side"] == "front" and
+          "ending" not in found[0]["data"], f"{found}")
 
 
 @case(repeat=0)
