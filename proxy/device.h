@@ -105,6 +105,7 @@ struct device {
     bool next_failed; /* in this life */
     bool said_ready;  /* STANDBY_READY, of this successor */
     const struct restart_row *said_verdict;
+    const char *said_obstacle; /* against a standby (hold_obstacle()) */
     double held_since, front_since;
     unsigned long blackouts[SWITCH_N_BUCKETS];
     unsigned long n_held, n_taken_over, n_switched;

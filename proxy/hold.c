@@ -40,6 +40,13 @@ const struct restart_row *hold_verdict(const struct device *d, const char **ret_
     return row;
 }
 
+const char *hold_obstacle(const struct device *d)
+{
+    return d->record.incomplete ? "not everything that the front-end said could be kept"
+           : d->record.postcopy != POSTCOPY_NONE ? "a postcopy migration is under way"
+                                                 : NULL;
+}
+
 bool hold_may_replay(const struct device *d)
 {
     const struct record *r = &d->record;
@@ -48,7 +55,7 @@ bool hold_may_replay(const struct device *d)
             return false;
         }
     }
-    return !r->incomplete && r->postcopy == POSTCOPY_NONE;
+    return hold_obstacle(d) == NULL;
 }
 
 /* Where a ring goes on, to the record. False when that is not known: then its base is stale. */
@@ -224,18 +231,14 @@ void hold_withdraw(struct device *d)
 
 static bool can_hold(struct device *d, char *why, size_t why_len)
 {
-    const struct record *r = &d->record;
+    const char *obstacle = hold_obstacle(d);
     bool asked = d->options.on_loss == LOSS_HOLD;
     if (d->options.on_loss == LOSS_CLOSE) {
         why[0] = '\0';
         return false;
     }
-    if (r->postcopy != POSTCOPY_NONE) {
-        snprintf(why, why_len, "a postcopy migration is under way");
-        return false;
-    }
-    if (r->incomplete) {
-        snprintf(why, why_len, "not everything that the front-end said could be kept");
+    if (obstacle != NULL) {
+        snprintf(why, why_len, "%s", obstacle);
         return false;
     }
     /* In a switch the old one has said where its rings stand before it was lost. */

@@ -26,6 +26,8 @@ bool hold_is_drained(const struct device *d);
 bool hold_look_again(struct device *d, enum replay_ran ran, char *why, size_t why_len);
 /* One of them has used a ring, or that cannot be seen. */
 bool hold_rings_moved(const struct device *d);
+/* Why no other back-end can be told what holds now, whatever it is; NULL when nothing is against it. */
+const char *hold_obstacle(const struct device *d);
 /* A successor may be told: every ring's place is known. */
 bool hold_may_replay(const struct device *d);
 /* Takes back towards the front-end what the lost back-end had announced, as far as there is room. */

@@ -34,8 +34,8 @@ struct successor {
     bool changed;        /* what it has been told meanwhile is not what holds any more */
     size_t place;        /* where it is from */
     struct endpoint_mark mark;
-    double since;        /* monotonic_s(), of the connection */
-    double told_since;   /* of the first thing that it was told */
+    double since;      /* monotonic_s(), of the connection */
+    double told_since; /* of the first thing that it was told */
 };
 
 const char *successor_state_name(enum successor_state state);

@@ -39,16 +39,11 @@ static void finish(struct device *d, const char *error)
 /* Everything is there that a new back-end must be told. */
 static bool can_prepare(const struct device *d, char *why, size_t why_len)
 {
-    const char *reason = NULL;
-    if (d->record.incomplete) {
-        reason = "not everything that the front-end said could be kept";
-    } else if (d->record.postcopy != POSTCOPY_NONE) {
-        reason = "a postcopy migration is under way (try again when it is over)";
-    } else if (!d->wire.keeps) {
-        reason = "nothing is kept with --on-back-end-loss close";
-    }
+    const char *reason =
+        d->wire.keeps ? hold_obstacle(d) : "nothing is kept with --on-back-end-loss close";
     if (reason != NULL) {
-        snprintf(why, why_len, "%s", reason);
+        snprintf(why, why_len, "%s%s", reason,
+                 d->record.postcopy != POSTCOPY_NONE ? " (try again when it is over)" : "");
     }
     return reason == NULL;
 }

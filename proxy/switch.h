@@ -25,7 +25,7 @@ enum switch_stage {
 
 struct switching {
     enum switch_stage stage;
-    size_t at; /* STOPPING: next message */
+    size_t at;                  /* STOPPING: next message */
     size_t n_asked, n_answered; /* of the old one's rings, in the order of device.asked */
     struct replay replay;
     int channel_fd; /* STARTING: the old one's end of its channel; -1 */

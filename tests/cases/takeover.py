@@ -10,7 +10,7 @@ from commands import one_line
 from control import Client
 from harness import case
 from machine import (ACKED, BLK, LOG_ALL, NET, PACKED, PROTOCOL, RING_ORDER, STOPS, Guest, Ram,
-                     Ring, Robot, begin, client, events, is_held, knows, robot_of, status)
+                     Ring, Robot, begin, client, events, is_held, knows, lasting, robot_of, status)
 from peers import PATIENCE, SLOW, check, until
 from shim import command
 from wire import Front, Proto, bits, u64
@@ -992,4 +992,157 @@ def switch_beside_standby(t):
     new.leave()
     guest_.model.rebase(guest_.bases())
     knows(spare, guest_)
+    goes_on(guest_)
+
+
+# --- what stands against a standby
+
+BEYOND = wire.config(250, 20, bytes(20))        # more than any configuration space has
+
+
+def sought_no_more(t, listener, seconds=0.5):
+    """Nobody comes there."""
+    listener.settimeout(seconds * SLOW)
+    try:
+        listener.accept()[0].close()
+        check(False, "still looked for")
+    except TimeoutError:
+        pass
+    finally:
+        listener.settimeout(None)
+    check(not status(t)["standby"], f"{status(t)['standby']}")
+
+
+@case({"prepared": {"early": False}, "from_the_start": {"early": True}}, repeat=0)
+def standby_incomplete(t, early):
+    """Something was said that cannot be kept: nobody could take over, so no standby is told
+    anything, which is said once."""
+    listener, path = listener_at(t, "standby")
+    if early:
+        listener.close()
+    guest_ = running(t, rings=1, extra=("--standby", f"connect:{path}"))
+    since = t.shim.mark()
+    client(t)
+    if not early:
+        robot_of(t, guest_)
+        spare = Robot(t, "spare", guest_.offer, listener=listener)
+        standby(t)
+        events(t, "STANDBY_READY")
+    guest_.say(Front.SET_CONFIG, BEYOND, note=False) if early else \
+        guest_.front.send(Front.SET_CONFIG, BEYOND, lost=True)
+    t.shim.said(r"standby: is not prepared: not everything", since)
+    if early:
+        sought_no_more(t, listener_at(t, "standby")[0])
+        guest_.works()
+    else:
+        check(spare.gone.wait(PATIENCE), "a standby that is of no use stays")
+        events(t, "STANDBY_LOST")
+        sought_no_more(t, listener)
+        goes_on(guest_)
+    said = t.shim.log()[since:].count("is not prepared")
+    check(said == 1, f"said {said} times")
+
+
+@case({"sought": {"back": "connect"}, "comes": {"back": "listen"}}, repeat=0)
+def standby_in_postcopy(t, back):
+    """While pages are outstanding nobody can take over: a standby is left, one that comes by itself
+    is told nothing; afterwards one is prepared again, and takes over."""
+    listener, path = listener_at(t, "standby")
+    extra = ("--standby", f"connect:{path}") if back == "connect" else ()
+    guest_ = running(t, rings=1, extra=extra, back=back, channel=False)
+
+    def spare_of(name):
+        sock = t.end("back", name).sock if back == "listen" else None
+        return Robot(t, name, guest_.offer, sock=sock, listener=listener)
+    ram = guest_.rams[0]
+    payload = u64(1) + ram.row()
+
+    def at(robot, message):
+        if message.id == Front.POSTCOPY_ADVISE:
+            robot.peer.answer(message.id, b"", [t.memfd()], own=True)
+        elif message.id == Front.SET_MEM_TABLE and message.payload != u64(0):
+            robot.say(message, message.payload)
+        elif message.id in (Front.POSTCOPY_LISTEN, Front.POSTCOPY_END):
+            robot.say(message, u64(0))
+        return message.id in (Front.POSTCOPY_ADVISE, Front.SET_MEM_TABLE, Front.POSTCOPY_LISTEN,
+                              Front.POSTCOPY_END)
+    live = robot_of(t, guest_, at=at)
+    spare = spare_of("spare")
+    standby(t)
+    since = t.shim.mark()
+    guest_.front.send(Front.POSTCOPY_ADVISE, lost=True)
+    guest_.front.expect(Front.POSTCOPY_ADVISE, own=True)
+    t.shim.said(r"standby: is not prepared: a postcopy", since)
+    check(spare.gone.wait(PATIENCE), "a standby that is of no use stays")
+    events(t, "STANDBY_LOST")
+    guest_.front.send(Front.POSTCOPY_LISTEN, flags=wire.NEED_REPLY, lost=True)
+    guest_.front.expect(Front.POSTCOPY_LISTEN, own=True)
+    if back == "connect":
+        sought_no_more(t, listener)
+    spare = spare_of("spare again")
+    guest_.front.send(Front.SET_MEM_TABLE, payload, fds=[ram.fd], lost=True)
+    guest_.front.expect(Front.SET_MEM_TABLE, own=True)
+    guest_.front.send(Front.SET_MEM_TABLE, u64(0), lost=True)
+    time.sleep(0.3)
+    check(not set(RING_ORDER) & {m.id for m in spare.messages} and
+          not spare.count(Front.SET_MEM_TABLE), f"told {spare.messages}")
+    guest_.front.send(Front.POSTCOPY_END, flags=wire.NEED_REPLY, lost=True)
+    guest_.front.expect(Front.POSTCOPY_END, own=True)
+    standby(t)
+    live.leave()
+    guest_.model.take(Front.SET_MEM_TABLE, payload, [t.label(ram.fd)])
+    guest_.model.rebase(guest_.bases())
+    knows(spare, guest_)
+    goes_on(guest_)
+
+
+# --- one that is mute
+
+def mute_standby(t):
+    """Back-ends come by themselves; the standby's place accepts and says nothing. The front-end is
+    held."""
+    listener, path = listener_at(t, "standby")
+    begin(t, back="listen", extra=("--standby", f"connect:{path}", "--answer-within", "20"))
+    guest_ = Guest(t).runs(1)
+    mute = t.add_peer(lasting(listener), "mute")
+    guest_.back.close()
+    guest_.back = None
+    is_held(t)
+    guest_.model.rebase(guest_.bases())
+    return guest_, mute, listener
+
+
+@case({"never_answers": {"accepts": True}, "never_accepts": {"accepts": False}}, repeat=0)
+def mute_makes_room(t, accepts):
+    """While the front-end is held, one that does not answer its first question makes room for one
+    that comes by itself."""
+    guest_, mute, _ = mute_standby(t)
+    if not accepts:
+        mute.close()
+        until(lambda: t.shim.log().count("[LEFT]") > 1, "the mute one's end")
+        time.sleep(0.1)                 # the next one is in the listener's queue
+    since, begin_ = t.shim.mark(), time.monotonic()
+    guest_.succeed(name="B good")
+    check(time.monotonic() - begin_ < 4.0 * SLOW, "far too late")
+    t.shim.not_said("SECOND_BACK", since)
+    guest_.front.quiet(0.02)
+
+
+@case(repeat=0)
+def mute_has_its_time(t):
+    """One that answers in time is not pushed aside by those that come; the first of them becomes its
+    standby."""
+    guest_, mute, _ = mute_standby(t)
+    robot = Robot(t, "waits", guest_.offer, sock=t.end("back", "waits").sock)
+    since = t.shim.mark()
+    for n in range(3):
+        t.end("back", f"more{n}").ended()
+    t.shim.said(r"\[SECOND_BACK\]", since)
+    time.sleep(0.1)
+    told = Robot(t, "slow", guest_.offer, sock=mute.sock)
+    knows(told, guest_)
+    goes_on(guest_)
+    standby(t)
+    told.leave()
+    knows(robot, guest_)
     goes_on(guest_)
