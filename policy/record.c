@@ -387,6 +387,13 @@ static void answer_of_number(const struct record_answers *a, bool *known, uint64
     *before = now;
 }
 
+void record_ring_stopped(struct record *r, size_t ring)
+{
+    if (ring < r->n_rings && r->rings[ring].stopping) {
+        stop_ring(&r->rings[ring]);
+    }
+}
+
 void record_answer(struct record *r, const struct message_row *row, struct msg *m)
 {
     struct record_answers *a = &r->answers;
@@ -395,12 +402,6 @@ void record_answer(struct record *r, const struct message_row *row, struct msg *
         return;
     }
     const struct field *f = &p->fields[0];
-    if ((row->traits & STOPS_RING) != 0 && field_get(m, f) < r->n_rings) {
-        struct record_ring *ring = &r->rings[field_get(m, f)];
-        if (ring->stopping) {
-            stop_ring(ring);
-        }
-    }
     switch (f->kind) {
     case KIND_FEATURES:
         answer_of_number(a, &a->features_known, &a->features, m, f, true);

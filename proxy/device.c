@@ -1145,12 +1145,15 @@ static int wire_passing(struct relay *r, const struct message_row *row, struct m
     return err;
 }
 
-/* A back-end that stands in for another shows no more than that did. */
-static void wire_answering(struct relay *r, const struct message_row *row, struct msg *m)
+/* A back-end that stands in for another shows no more than that did. The ring that is stopped is the one
+ * that was asked for, whichever the answer names. */
+static void wire_answering(struct relay *r, const struct answer *to, struct msg *m)
 {
     struct device *d = r->owner;
-    record_answer(&d->record, row, m);
-    if ((row->traits & STOPS_RING) != 0) {
+    const struct msg request = { .head.size = to->body_len, .body = to->body };
+    record_answer(&d->record, to->row, m);
+    if ((to->row->traits & STOPS_RING) != 0) {
+        record_ring_stopped(&d->record, record_ring_of(to->row, to->body != NULL ? &request : m));
         kept_follow(&d->kept, &d->record);
     }
     if (switch_has_stopped(d)) {

@@ -104,6 +104,20 @@ def C28_stopped_rings(t, again):
     guest_.restart()
 
 
+@case(repeat=0)
+def C28_stopped_by_another_name(t):
+    """A back-end that answers GET_VRING_BASE for another ring than it was asked for: the answer passes
+    as it is, and the ring that the front-end has stopped is not told."""
+    guest_ = guest(t).runs(2)
+    guest_.front.send(Front.GET_VRING_BASE, wire.state(0), lost=True)
+    guest_.back.expect(Front.GET_VRING_BASE, own=True)
+    guest_.back.answer(Front.GET_VRING_BASE, wire.state(1, 7), own=True)
+    guest_.front.expect(Front.GET_VRING_BASE, wire.REPLY, wire.state(1, 7), own=True)
+    guest_.model.take(Front.GET_VRING_BASE, wire.state(0))
+    guest_.rings.pop(0)
+    guest_.restart()
+
+
 @case(repeat=1)
 def C28_enabled_after_stop(t):
     """A front-end that enables rings which it did not set up again: none gets its old addresses."""
