@@ -255,7 +255,7 @@ static bool can_hold(struct device *d, char *why, size_t why_len)
     }
     if (!sound) {
         log_warn(d->options.name, NULL,
-                 "nothing is replayed before the front-end stops its rings: %s", why);
+                 "nothing is replayed before the front-end resets the device: %s", why);
     }
     return true;
 }
