@@ -124,6 +124,20 @@ bool hold_may_leave_requests(const struct device *d)
     return any_runs(&d->record) && is_out_of_order(d) && !region;
 }
 
+bool hold_place_suffices(const struct device *d, size_t ring)
+{
+    const struct record *r = &d->record;
+    unsigned facts = restart_facts(r);
+    bool goes_along = (r->protocol_acked & BIT(PROTOCOL_GET_VRING_BASE_INFLIGHT)) != 0;
+    char why[128];
+    uint32_t base;
+    if (!runs(&r->rings[ring]) || (facts & FACT_REGION) == 0 || goes_along || !is_out_of_order(d)) {
+        return true;
+    }
+    return (facts & FACT_SPLIT) != 0 &&
+           position_of_ring(r, &d->kept, ring, SOURCE_RINGS_SHOW, &base, why, sizeof(why));
+}
+
 bool hold_is_drained(const struct device *d)
 {
     bool looks = is_out_of_order(d);

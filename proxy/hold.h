@@ -28,6 +28,9 @@ bool hold_look_again(struct device *d, enum replay_ran ran, char *why, size_t wh
 bool hold_rings_moved(const struct device *d);
 /* Why no other back-end can be told what holds now, whatever it is; NULL when nothing is against it. */
 const char *hold_obstacle(const struct device *d);
+/* The place of a ring of a lost back-end is all that another one needs: what is outstanding is just what
+ * was made available behind it, or the in-flight region is handed on as well. */
+bool hold_place_suffices(const struct device *d, size_t ring);
 /* A successor may be told: every ring's place is known. */
 bool hold_may_replay(const struct device *d);
 /* Takes back towards the front-end what the lost back-end had announced, as far as there is room. */

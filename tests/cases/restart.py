@@ -616,6 +616,46 @@ def C26_rings_random(t):
     check(held > 3, f"never held: {held}")
 
 
+@case({"all_complete": {"played": SHOWN["idle"], "at_once": True},
+       "last_ones": {"played": SHOWN["young_in_order"], "at_once": True},
+       "others": {"played": HIDDEN["second_first"], "at_once": False},
+       "packed": {"played": SHOWN["idle"], "at_once": False, "features": PACKED},
+       "undrained": {"played": HIDDEN["second_first"], "at_once": True, "bit": 20}}, repeat=0)
+def C23_base_of_a_disk(t, played, at_once, bit=None, features=0):
+    """An in-flight region says what is outstanding to a successor; a front-end that asks where a ring
+    stands takes all behind that place for outstanding, and it may go on elsewhere, without the
+    region. So where that is not the same it has to wait for a back-end that completes them."""
+    more = bits(bit) if bit else 0
+    begin(t, "blk", more=",protocol.get_vring_base_inflight=on" if bit else "")
+    guest_ = Guest(t, BLK._replace(protocol=PROTOCOL | more), ACKED | features, PROTOCOL | more)
+    ring = Ring(guest_.memory(), 0, 8)
+    ring.played(*played)
+    if features:
+        fd, region = packed_region(t, [(3, 1, 3, 1)], num=8)
+        ring.base = packed_base(3, 1)
+    else:
+        fd, region = t.memfd(), wire.inflight(1)
+    guest_.say(Front.SET_INFLIGHT_FD, region, [fd])
+    guest_.ring(ring)
+    guest_.lose()
+    if at_once:
+        guest_.ask(Front.GET_VRING_BASE, wire.state(0), sees=wire.state(0, ring.base))
+        guest_.succeed()
+        return
+    guest_.front.send(Front.GET_VRING_BASE, wire.state(0), lost=True)
+    guest_.front.quiet(0.2)
+    told = Told(t.end("back", "B2"), guest_.offer)
+    guest_.agrees(told.replay)
+    guest_.back = told.back
+    told.back.expect(Front.GET_VRING_BASE, wire.REQUEST, wire.state(0), own=True)
+    guest_.front.quiet(0.1)
+    told.back.answer(Front.GET_VRING_BASE, wire.state(0, 3), own=True)
+    guest_.front.expect(Front.GET_VRING_BASE, wire.REPLY, wire.state(0, 3), own=True)
+    guest_.model.take(Front.GET_VRING_BASE, wire.state(0))
+    guest_.rings.clear()
+    guest_.restart(name="B3")
+
+
 @case({"lost": {"end": None}, "by_stop": {"end": Front.GET_VRING_BASE},
        "by_reset": {"end": Front.RESET_DEVICE}, "by_status": {"end": Front.SET_STATUS}}, repeat=0)
 def unsound_until_stopped(t, end):
