@@ -40,6 +40,13 @@ const struct restart_row *hold_verdict(const struct device *d, const char **ret_
     return row;
 }
 
+const char *hold_obstacle(const struct device *d)
+{
+    return d->record.incomplete ? "not everything that the front-end said could be kept"
+           : d->record.postcopy != POSTCOPY_NONE ? "a postcopy migration is under way"
+                                                 : NULL;
+}
+
 bool hold_may_replay(const struct device *d)
 {
     const struct record *r = &d->record;
@@ -48,7 +55,7 @@ bool hold_may_replay(const struct device *d)
             return false;
         }
     }
-    return !r->incomplete && r->postcopy == POSTCOPY_NONE;
+    return hold_obstacle(d) == NULL;
 }
 
 /* Where a ring goes on, to the record. False when that is not known: then its base is stale. */
@@ -129,6 +136,20 @@ const char *hold_loses(const struct device *d)
                : NULL;
 }
 
+bool hold_place_suffices(const struct device *d, size_t ring)
+{
+    const struct record *r = &d->record;
+    unsigned facts = restart_facts(r);
+    bool goes_along = (r->protocol_acked & BIT(PROTOCOL_GET_VRING_BASE_INFLIGHT)) != 0;
+    char why[128];
+    uint32_t base;
+    if (!runs(&r->rings[ring]) || (facts & FACT_REGION) == 0 || goes_along || !is_out_of_order(d)) {
+        return true;
+    }
+    return (facts & FACT_SPLIT) != 0 &&
+           position_of_ring(r, &d->kept, ring, SOURCE_RINGS_SHOW, &base, why, sizeof(why));
+}
+
 bool hold_is_drained(const struct device *d)
 {
     bool looks = is_out_of_order(d);
@@ -200,8 +221,9 @@ static bool mark_all_dirty(struct device *d, char *why, size_t why_len)
         return true;
     }
     record_last_get(&d->record, FRONT_SET_LOG_BASE, &log, sizeof(log));
-    bool done = fd >= 0 && fstat(fd, &st) == 0 && log.size > 0 && log.size <= LOG_MOST &&
-                log.offset < INT64_MAX / 2 && (uint64_t)st.st_size >= log.offset + log.size;
+    bool done = fd >= 0 && position_is_memory(fd) && fstat(fd, &st) == 0 && log.size > 0 &&
+                log.size <= LOG_MOST && log.offset < INT64_MAX / 2 &&
+                (uint64_t)st.st_size >= log.offset + log.size;
     memset(ones, 0xff, sizeof(ones));
     for (uint64_t at = 0; done && at < log.size;) {
         size_t len = log.size - at < sizeof(ones) ? (size_t)(log.size - at) : sizeof(ones);
@@ -219,18 +241,14 @@ static bool mark_all_dirty(struct device *d, char *why, size_t why_len)
 
 static bool can_hold(struct device *d, char *why, size_t why_len)
 {
-    const struct record *r = &d->record;
+    const char *obstacle = hold_obstacle(d);
     bool asked = d->options.on_loss == LOSS_HOLD;
     if (d->options.on_loss == LOSS_CLOSE) {
         why[0] = '\0';
         return false;
     }
-    if (r->postcopy != POSTCOPY_NONE) {
-        snprintf(why, why_len, "a postcopy migration is under way");
-        return false;
-    }
-    if (r->incomplete) {
-        snprintf(why, why_len, "not everything that the front-end said could be kept");
+    if (obstacle != NULL) {
+        snprintf(why, why_len, "%s", obstacle);
         return false;
     }
     /* In a switch the old one has said where its rings stand before it was lost. */
@@ -247,7 +265,7 @@ static bool can_hold(struct device *d, char *why, size_t why_len)
     }
     if (!sound) {
         log_warn(d->options.name, NULL,
-                 "nothing is replayed before the front-end stops its rings: %s", why);
+                 "nothing is replayed before the front-end resets the device: %s", why);
     }
     return true;
 }
