@@ -92,8 +92,9 @@ int device_trace_start(struct device *d, const struct trace_options *options, ch
                  trace_status(d->wire.trace).path);
         return -EBUSY;
     }
-    struct trace *t =
-        trace_start(d->loop, options, d->options.name, on_trace_room, d, why, why_len);
+    struct trace_options o = *options;
+    o.confined = d->options.confined;
+    struct trace *t = trace_start(d->loop, &o, d->options.name, on_trace_room, d, why, why_len);
     if (t == NULL) {
         return -EIO;
     }
@@ -1215,12 +1216,18 @@ int device_start(struct device *d, struct ev_loop *loop, const struct device_opt
                  device_finished_fn *finished, char *why, size_t why_len)
 {
     init(d, loop, options, finished);
+    int err = start_places(d, why, why_len);
+    if (err < 0) {
+        device_stop(d);
+    }
+    return err;
+}
+
+int device_begin(struct device *d, char *why, size_t why_len)
+{
+    const struct device_options *options = &d->options;
     int err =
         options->trace.path != NULL ? device_trace_start(d, &options->trace, why, why_len) : 0;
-    if (err < 0) {
-        return err;
-    }
-    err = start_places(d, why, why_len);
     if (err < 0) {
         device_stop(d);
         return err;

@@ -358,7 +358,11 @@ static bool open_sink(struct trace *t, char *why, size_t why_len)
     const struct trace_options *o = &t->options;
     t->fd = o->has_fd ? take_file(o->fd) : sink_open_now(t->path);
     if (t->fd < 0) {
-        snprintf(why, why_len, "trace %s: %s", t->path, strerror(-t->fd));
+        bool sandboxed = t->fd == -EACCES && o->confined && !o->has_fd;
+        snprintf(why, why_len, "trace %s: %s%s", t->path, strerror(-t->fd),
+                 sandboxed ? " (vushim's sandbox lets it write beside its --trace and in its "
+                             "--trace-dir only)"
+                           : "");
         return false;
     }
     return true;
