@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "hold.h"
 #include "json.h"
@@ -617,15 +616,12 @@ static void on_client(struct listener *l, int fd)
 }
 
 int ctl_start(struct ctl *c, struct ev_loop *loop, struct device *d, const struct endpoint *e,
-              char *why, size_t why_len)
+              uid_t owner, char *why, size_t why_len)
 {
+    const struct listener_access access = { .mode = 0600, .uid = owner, .gid = (gid_t)-1 };
     *c = (struct ctl){ .loop = loop, .device = d };
     listener_init(&c->listener, loop, on_client, c);
-    /* The mode must hold from the first moment on. */
-    mode_t before = umask(0177);
-    int err = listener_start(&c->listener, e, why, why_len);
-    umask(before);
-    return err;
+    return listener_start(&c->listener, e, &access, why, why_len);
 }
 
 void ctl_listen(struct ctl *c)

@@ -42,6 +42,9 @@ struct place {
     struct seeker seeker;
 };
 
+/* More users than this are not named one by one. */
+#define DEVICE_MAX_USERS 16
+
 struct device_options {
     const char *name;
     struct endpoint front;
@@ -62,7 +65,10 @@ struct device_options {
     enum when_late when_late;
     double channel_answer_within;  /* see relay.h, for the back-end channel */
     struct trace_options trace;    /* from the start; path NULL: none */
-    bool confined;                /* by a sandbox */
+    bool confined;                 /* by a sandbox */
+    struct listener_access access; /* of its sockets */
+    size_t n_users;                /* only these are served; 0: whoever can connect */
+    uid_t users[DEVICE_MAX_USERS];
 };
 
 enum event {

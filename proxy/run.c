@@ -70,7 +70,9 @@ static void init_sandbox(const struct run_options *o)
 static int start(const struct run_options *o, struct ctl *ctl, struct ev_loop *loop, char *why,
                  size_t why_len)
 {
-    int err = o->has_control ? ctl_start(ctl, loop, &device, &o->control, why, why_len) : 0;
+    const struct identity *who = &o->sandbox.identity;
+    uid_t owner = who->has_user ? who->uid : (uid_t)-1;
+    int err = o->has_control ? ctl_start(ctl, loop, &device, &o->control, owner, why, why_len) : 0;
     if (err == 0) {
         err = device_start(&device, loop, &o->device, on_finished, why, why_len);
     }

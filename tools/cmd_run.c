@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "alone.h"
@@ -67,7 +68,7 @@ static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
 struct arguments {
     const char *front, *back, *profile, *dir, *control, *expect, *level, *start;
     const char *standby, *on_loss, *when_late;
-    const char *sandbox, *user, *group;
+    const char *sandbox, *user, *group, *allow_uid, *socket_mode, *socket_group;
     bool json, print_sandbox;
     char name[256]; /* room for one that is made up */
 };
@@ -123,6 +124,12 @@ static enum options_result parse_arguments(const struct command *command, int ar
           &a->user },
         { "group", "GROUP", "and this group (default: the user's own)", OPTION_TEXT, false,
           &a->group },
+        { "socket-mode", "MODE",
+          "of the front's and the back's sockets, octal (default: the umask's)", OPTION_TEXT, false,
+          &a->socket_mode },
+        { "socket-group", "GROUP", "their group", OPTION_TEXT, false, &a->socket_group },
+        { "allow-uid", "USER,...", "serve peers that run as these users, and no others",
+          OPTION_TEXT, false, &a->allow_uid },
         { "sandbox", "auto|on|off",
           "give up what is not needed: as far as the kernel can (default), or do not start, or not "
           "at all",
@@ -206,6 +213,43 @@ static bool resolve_loss(const struct arguments *a, struct device_options *o)
     return true;
 }
 
+static bool mode_of_text(const char *text, int *ret_mode)
+{
+    char *end = NULL;
+    long mode = strtol(text, &end, 8);
+    if (text[0] < '0' || text[0] > '7' || *end != '\0' || mode > 0777) {
+        return false;
+    }
+    *ret_mode = (int)mode;
+    return true;
+}
+
+/* Who may come. Sockets are the property of the user whom vushim becomes. */
+static bool resolve_access(const struct arguments *a, const struct identity *who,
+                           struct device_options *o)
+{
+    struct listener_access *access = &o->access;
+    char why[256];
+    *access = (struct listener_access){ .mode = -1,
+                                        .uid = who->has_user ? who->uid : (uid_t)-1,
+                                        .gid = who->has_group ? who->gid : (gid_t)-1 };
+    if (a->socket_mode != NULL && !mode_of_text(a->socket_mode, &access->mode)) {
+        usage_error("run: --socket-mode %s: not a mode (octal, 0660)", a->socket_mode);
+        return false;
+    }
+    if (a->socket_group != NULL &&
+        !group_of_text(a->socket_group, &access->gid, why, sizeof(why))) {
+        usage_error("run: --socket-group %s: %s", a->socket_group, why);
+        return false;
+    }
+    if (a->allow_uid != NULL && !users_of_text(a->allow_uid, o->users, ARRAY_SIZE(o->users),
+                                               &o->n_users, why, sizeof(why))) {
+        usage_error("run: --allow-uid %s: %s", a->allow_uid, why);
+        return false;
+    }
+    return true;
+}
+
 /* What it may do once it runs. */
 static bool resolve_sandbox(const struct arguments *a, struct run_options *options)
 {
@@ -261,7 +305,8 @@ static bool resolve(struct arguments *a, struct run_options *options)
     o->expects = a->expect != NULL;
     return spec_from_option("run", a->profile, a->dir, &o->interface) &&
            (a->expect == NULL || state_from_option("run", a->expect, &o->expectation)) &&
-           resolve_start(a, o) && resolve_loss(a, o) && resolve_sandbox(a, options);
+           resolve_start(a, o) && resolve_loss(a, o) && resolve_sandbox(a, options) &&
+           resolve_access(a, &options->sandbox.identity, o);
 }
 
 static json_t *sandbox_rows; /* being collected, with --json */

@@ -2,6 +2,7 @@
 """What a vushim that somebody has taken over could still do, and who may speak to it."""
 import ctypes
 import errno
+import grp
 import json
 import mmap
 import os
@@ -14,7 +15,7 @@ import struct
 import tempfile
 
 import wire
-from case import connect
+from case import accept, connect
 from harness import case
 from inside import Inside, Killed
 from peers import Failure, Skip, check, until
@@ -337,7 +338,9 @@ def runs_as_another_user(t):
         check(set(has["Uid"].split()) == {str(nobody.pw_uid)}, f"Uid {has['Uid']}")
         check(set(has["Gid"].split()) == {str(nobody.pw_gid)}, f"Gid {has['Gid']}")
         check(set(has["Groups"].split()) <= {str(nobody.pw_gid)}, f"Groups {has['Groups']}")
-    check(os.stat(t.path("trace")).st_uid == nobody.pw_uid, "the trace is another user's")
+    for path in (front, t.path("ctl"), t.path("trace")):
+        check(os.stat(path).st_uid == nobody.pw_uid, f"{path} is of uid {os.stat(path).st_uid}")
+    check(os.stat(front).st_gid == nobody.pw_gid, "the front's socket is of another group")
     check(command("ctl", t.path("ctl"), "status")[0] == 0, "no status")
     inside = Inside(shim.pid)
     result = inside.call(OPENAT, -100, "/proc/self/fdinfo/0", os.O_RDONLY, 0)
@@ -352,6 +355,10 @@ WHO = {
     "user": ("--user", "no-such-user"), "group": ("--group", "no-such-group"),
     "number": ("--user", "4294967295"), "number_of_nobody": ("--user", "123456"),
     "off": ("--user", "nobody", "--sandbox", "off"), "sandbox": ("--sandbox", "maybe"),
+    "mode": ("--socket-mode", "0999"), "mode_word": ("--socket-mode", "rw"),
+    "mode_large": ("--socket-mode", "1777"), "socket_group": ("--socket-group", "no-such-group"),
+    "uid": ("--allow-uid", "no-such-user"), "uid_empty": ("--allow-uid", ""),
+    "uid_last": ("--allow-uid", "0,"), "uids": ("--allow-uid", ",".join("0" * 17)),
 }
 
 
@@ -433,6 +440,108 @@ def kernel_without_landlock(t):
     shim = Shim(["--front", t.path("f"), "--back", t.path("b"), "--sandbox", "on"], before=before)
     check(shim.wait() == 2 and "--sandbox on: Landlock" in shim.log(), f"{shim.log()}")
     check(not os.path.exists(t.path("f")), "the socket was left behind")
+
+
+# ---- who may come
+
+
+@case({"private": {"mode": "0600"}, "group": {"mode": "0660"}, "all": {"mode": "666"}}, repeat=0)
+def socket_mode(t, mode):
+    """The sockets of both sides have it, whatever the umask says; the control socket is the user's."""
+    front, back, control = t.path("front"), t.path("back"), t.path("ctl")
+    before = os.umask(0o027)
+    try:
+        shim = Shim(["--name", "own", "--front", f"listen:{front}", "--back", f"listen:{back}",
+                     "--control", control, "--socket-mode", mode])
+        shim.said("ready:")
+    finally:
+        os.umask(before)
+    for path, wanted in ((front, int(mode, 8)), (back, int(mode, 8)), (control, 0o600)):
+        check(os.stat(path).st_mode & 0o7777 == wanted, f"{path}: {os.stat(path).st_mode:o}")
+    shim.stop()
+
+
+@case(repeat=0)
+def socket_group(t):
+    need_root()
+    group = next(g for g in grp.getgrall() if g.gr_gid not in (0, os.getgid()))
+    front, control = t.path("front"), t.path("ctl")
+    shim = Shim(["--name", "own", "--front", f"listen:{front}", "--back", f"connect:{t.path('b')}",
+                 "--control", control, "--socket-group", group.gr_name, "--socket-mode", "0660"])
+    shim.said("ready:")
+    check(os.stat(front).st_gid == group.gr_gid, f"of group {os.stat(front).st_gid}")
+    check(os.stat(control).st_gid == os.getegid(), "the control socket is of that group, too")
+    shim.stop()
+
+
+class Acting:
+    """Connects and listens as another user."""
+
+    def __init__(self, uid):
+        self.uid = uid
+
+    def __enter__(self):
+        os.seteuid(self.uid)
+
+    def __exit__(self, *_):
+        os.seteuid(0)
+
+
+@case(repeat=0)
+def stranger_at_the_front(t):
+    """Turned away by the kernel's word on who it is; the one that is named is served."""
+    need_root()
+    os.chmod(t.dir, 0o777)
+    shim = t.start(extra=("--allow-uid", "65534,root", "--socket-mode", "0666"))
+    since = shim.mark()
+    with Acting(1234):
+        stranger = t.front("S")
+    stranger.raw(wire.message(Front.SET_MEM_TABLE, wire.mem_table(1)), [t.memfd()])
+    stranger.ended()
+    line = shim.said(r"front.*\[STRANGER\]", since)
+    check("uid 1234" in line, f"not named: {line}")
+    for uid in (65534, 0):
+        with Acting(uid):
+            front = t.front()
+        back = t.back()
+        t.works(front, back)
+        t.part(front, back)
+
+
+@case({"listen": {"mode": "listen"}, "connect": {"mode": "connect"}}, repeat=0)
+def stranger_at_the_back(t, mode):
+    """A back-end that is not the expected user's is not spoken to; the next one is."""
+    need_root()
+    os.chmod(t.dir, 0o777)
+    path = t.path("back")
+    options = ("--allow-uid", "root", "--socket-mode", "0666")
+    if mode == "listen":
+        shim = t.start(back="listen", extra=options)
+        with Acting(1234):
+            stranger = t.end("back", "S")
+        stranger.ended()
+        shim.said(r"back.*uid 1234.*\[STRANGER\]")
+        t.life()
+        return
+    with Acting(1234):
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(path)
+        listener.listen(4)
+    os.chmod(path, 0o666)
+    shim = t.start(back=("connect", path), extra=options)
+    since = shim.mark()
+    front = t.front()
+    check(accept(listener).recv(1) == b"", "the stranger was told something")
+    shim.said(r"back.*uid 1234.*\[STRANGER\]", since)
+    listener.close()
+    os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(4)
+    back = t.add_peer(accept(listener), "B")
+    t.works(front, back)
+    t.part(front, back)
+    listener.close()
 
 
 # ---- traces that are begun later
