@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ctl.h"
+#include "capacity.h"
 
 static void on_signal(struct ev_loop *loop, ev_signal *w, int events)
 {
@@ -39,6 +40,29 @@ static void announce(const struct device_options *options)
 static struct device device;
 
 static struct sandbox sandbox;
+
+/* What there is of descriptors. */
+struct room {
+    size_t need, limit;
+    bool short_of;
+};
+
+static int make_room(const struct run_options *o, struct room *ret_room, char *why, size_t why_len)
+{
+    ret_room->need = capacity_descriptors(&o->device, o->has_control);
+    return capacity_raise(ret_room->need, &ret_room->limit, &ret_room->short_of, why, why_len);
+}
+
+static void say_room(const struct run_options *o, const struct room *room)
+{
+    if (room->short_of) {
+        log_warn(
+            o->device.name, NULL,
+            "may have %zu descriptors, and its peers could make it hold %zu: then messages are "
+            "refused (raise ulimit -n, or pin queues and mem_slots)",
+            room->limit, room->need);
+    }
+}
 
 static bool listens_at_path(const struct endpoint *e)
 {
@@ -109,6 +133,7 @@ int run(const struct run_options *options)
 {
     const char *name = options->device.name;
     struct ctl ctl = { .loop = NULL };
+    struct room room;
     char why[512];
     ev_signal terminate;
     ev_signal interrupt;
@@ -125,7 +150,10 @@ int run(const struct run_options *options)
     ev_signal_start(loop, &terminate);
     ev_signal_start(loop, &interrupt);
     init_sandbox(options);
-    int err = start(options, &ctl, loop, why, sizeof(why));
+    int err = make_room(options, &room, why, sizeof(why));
+    if (err == 0) {
+        err = start(options, &ctl, loop, why, sizeof(why));
+    }
     if (err < 0) {
         log_error(name, NULL, "cannot start: %s", why);
         ctl_stop(&ctl);
@@ -137,6 +165,7 @@ int run(const struct run_options *options)
         ctl_listen(&ctl);
     }
     say_sandbox(options);
+    say_room(options, &room);
     announce(&options->device);
     ev_run(loop, 0);
     device_listen(&device, NULL, NULL);
@@ -152,8 +181,10 @@ int run_print_sandbox(const struct run_options *options, run_row_fn *row)
     char text[1024];
     char why[512];
     const char *name;
+    struct room room;
     init_sandbox(options);
-    if (sandbox_confine(&sandbox, why, sizeof(why)) < 0 ||
+    if (make_room(options, &room, why, sizeof(why)) < 0 ||
+        sandbox_confine(&sandbox, why, sizeof(why)) < 0 ||
         sandbox_filter(&sandbox, why, sizeof(why)) < 0) {
         log_error(NULL, NULL, "run: --print-sandbox: %s", why);
         return 2;
@@ -161,6 +192,8 @@ int run_print_sandbox(const struct run_options *options, run_row_fn *row)
     for (size_t i = 0; sandbox_describe(&sandbox, i, &name, text, sizeof(text)); i++) {
         row(name, text);
     }
+    snprintf(text, sizeof(text), "at most %zu, of %zu", room.need, room.limit);
+    row("descriptors", text);
     sandbox_deinit(&sandbox);
     return 0;
 }

@@ -15,12 +15,12 @@ import struct
 import tempfile
 
 import wire
-from case import accept, connect
+from case import Offer, accept, connect
 from harness import case
 from inside import Inside, Killed
 from peers import Failure, Skip, check, until
 from shim import Shim, command, instrumented, wrapper
-from wire import Front
+from wire import Front, Proto, bits, u64
 
 # Numbers of x86-64.
 MMAP, MPROTECT, IOCTL, SOCKET, CLONE, FORK, EXECVE, KILL, RENAME, UNLINK, PTRACE, SETUID = \
@@ -542,6 +542,70 @@ def stranger_at_the_back(t, mode):
     t.works(front, back)
     t.part(front, back)
     listener.close()
+
+
+# ---- descriptors
+
+
+def limited(soft, hard):
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@case(repeat=0)
+def descriptors_are_enough(t):
+    """The limit is raised to what the device can need, and no further."""
+    shim = alone(t, "--profile", "device=blk,version_1=on,queues=2,mem_slots=8",
+                 before=limited(64, 20000))
+    soft, _ = resource.prlimit(shim.pid, resource.RLIMIT_NOFILE)
+    check(2500 < soft < 5000, f"the limit is {soft}")
+    shim.not_said("descriptors")
+    shim.stop()
+
+
+@case(repeat=0, slow=True)
+def descriptors_of_a_full_device(t):
+    """A device whose profile is used up to its limits, and a control socket likewise, have room in
+    what is said to be needed."""
+    control, profile = t.path("ctl"), "device=blk,version_1=on,queues=8,mem_slots=16,max_ring=256"
+    _, out, _ = command("run", "--front", t.path("f"), "--back", t.path("b"), "--profile", profile,
+                        "--control", control, "--print-sandbox", "--json")
+    need = int(json.loads(out)["descriptors"].split(",")[0].split()[2])
+    offer = Offer(bits(30, 32), bits(0, 1, 3, Proto.INFLIGHT_SHMFD, Proto.CONFIGURE_MEM_SLOTS), 8, 16)
+    t.start(profile, extra=("--control", control), loss=None)
+    front, back = t.pair(offer)
+    t.negotiate(front, back, offer)
+    idle = len(t.shim.fds())
+    for number in range(16):
+        t.tell(front, back, Front.ADD_MEM_REG, wire.single_region(number), [t.memfd()])
+    for ring in range(8):
+        for request in (Front.SET_VRING_CALL, Front.SET_VRING_ERR, Front.SET_VRING_KICK):
+            t.tell(front, back, request, u64(ring), [t.eventfd()])
+    t.tell(front, back, Front.SET_INFLIGHT_FD, wire.inflight(8), [t.memfd()])
+    clients = [connect(control) for _ in range(16)]
+    until(lambda: len(t.shim.fds()) >= idle + 16 + 3 * 8 + 1 + 16,
+          lambda: f"all to be held: {len(t.shim.fds())} after {idle}")
+    now = len(t.shim.fds())
+    # What else there is room for is one message a side, and what vushim opens for moments.
+    check(now + 10 * 253 <= need < now + 10 * 253 + 80, f"{now} are held, {need} are said")
+    for client in clients:
+        client.close()
+
+
+@case(repeat=0)
+def descriptors_may_run_out(t):
+    shim = alone(t, before=limited(512, 1024))
+    line = shim.said("may have 1024 descriptors")
+    check("ulimit -n" in line, f"not clear: {line}")
+    shim.stop()
+
+
+@case(repeat=0)
+def descriptors_are_too_few(t):
+    need_sandbox()
+    shim = Shim(["--front", t.path("f"), "--back", t.path("b")], before=limited(100, 100))
+    check(shim.wait() == 2, "it started")
+    check("may have 100 descriptors and needs at least" in shim.log(), f"not clear: {shim.log()}")
+    check(not os.path.exists(t.path("f")), "the socket was left behind")
 
 
 # ---- traces that are begun later
