@@ -116,7 +116,7 @@ def forbidden_call(t, name):
 
 @case(repeat=0, slow=True)
 def guest_memory_cannot_be_mapped(t):
-    """A descriptor of guest memory that vushim holds is one that it can read, and no more."""
+    """Not even by a descriptor of it that vushim holds."""
     t.traced = False                        # its trace ends with the process, too
     need_sandbox()
     t.start(loss=None)
