@@ -48,6 +48,56 @@ static struct check_fault check_size(const struct payload *p, const struct msg *
     return check_tail(p, m);
 }
 
+/* ---- stretches of memory ---- */
+
+static const struct span {
+    enum payload_id payload;
+    uint16_t start, size; /* where the two are */
+} spans[] = {
+#define SPAN(payload, start, size)                                                                 \
+    { PAYLOAD_##payload, offsetof(struct wire_##payload, start),                                   \
+      offsetof(struct wire_##payload, size) },
+#include "spans.def"
+#undef SPAN
+};
+
+/* One of a payload that begins at `at`. Fields that are not there name nothing. */
+static struct check_fault check_span(const struct span *s, const struct msg *m, size_t at)
+{
+    uint64_t start;
+    uint64_t size;
+    if (at + s->start + sizeof(start) > m->head.size ||
+        at + s->size + sizeof(size) > m->head.size) {
+        return ok;
+    }
+    memcpy(&start, m->body + at + s->start, sizeof(start));
+    memcpy(&size, m->body + at + s->size, sizeof(size));
+    return within(CHECK_BAD_SPAN, size, 0, start == 0 ? UINT64_MAX : -start);
+}
+
+static struct check_fault check_payload_spans(enum payload_id payload, const struct msg *m,
+                                              size_t at)
+{
+    struct check_fault f = ok;
+    for (size_t i = 0; i < ARRAY_SIZE(spans) && f.result == CHECK_OK; i++) {
+        f = spans[i].payload == payload ? check_span(&spans[i], m, at) : ok;
+    }
+    return f;
+}
+
+static struct check_fault check_spans(enum payload_id payload, const struct msg *m)
+{
+    const struct payload *p = &payloads[payload];
+    struct check_fault f = check_payload_spans(payload, m, 0);
+    size_t n = p->tail == TAIL_REPEAT ? tail_count(p, m) : 0;
+    for (size_t i = 0; i < n && f.result == CHECK_OK; i++) {
+        f = check_payload_spans(p->tail_element, m, p->fixed + i * payloads[p->tail_element].fixed);
+    }
+    return f;
+}
+
+/* ---- the whole ---- */
+
 static struct check_fault check_fds(const struct fds_allowed *allowed, const struct payload *p,
                                     const struct msg *m)
 {
@@ -73,5 +123,6 @@ struct check_fault check_message(const struct message_row *row, bool reply, cons
     if (f.result != CHECK_OK) {
         return f;
     }
-    return check_fds(message_fds(row, reply), p, m);
+    f = check_fds(message_fds(row, reply), p, m);
+    return f.result != CHECK_OK ? f : check_spans((enum payload_id)(p - payloads), m);
 }

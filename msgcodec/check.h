@@ -12,6 +12,7 @@ enum check_result {
     CHECK_WRONG_SIZE,      /* payload shorter or longer than the row allows */
     CHECK_BAD_DESCRIPTORS, /* more or fewer descriptors than the row allows */
     CHECK_BAD_FIELD,       /* a count inside reaches past the payload */
+    CHECK_BAD_SPAN,        /* memory that wraps around the end of its addresses */
 };
 
 /* What was found, for the log: `value` against `least`..`most`. */

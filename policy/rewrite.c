@@ -17,7 +17,9 @@
  * Everything else passes: values are never invented, and an answer is always the back-end's own, at
  * the time when it came, with the fields above replaced.
  *
- * A plain `host` device has no policy: every message passes untouched.
+ * A plain `host` device has no policy: every message passes untouched, but for those that name a
+ * virtqueue which no device can have. Back-ends keep 16 bits of the number, and have looked before or
+ * after they cut it (CVE-2020-10723).
  *
  * Rules hang on the kinds of fields (fields.def), never on a message's number: a new message whose
  * payload names a virtqueue is checked the day its row is written. */
@@ -333,6 +335,16 @@ static struct verdict apply(const struct rewrite *w, const struct message_row *r
     return pass;
 }
 
+/* What a virtqueue's number can be (virtio specification, "Virtqueues": 16 bits). */
+#define VRINGS_OF_ANY (1u << 16)
+
+static struct verdict check_index_of_any(const struct message_row *row, struct msg *m)
+{
+    const struct field *f = field_of_kind(message_payload(row, false), KIND_QUEUE_INDEX);
+    const struct rewrite any = { .vrings = VRINGS_OF_ANY };
+    return f != NULL && field_present(m, f) ? queue_index(&any, row, m, f) : pass;
+}
+
 struct rewrite rewrite_prepare(const struct interface *i, const struct offer *o,
                                const struct record *r)
 {
@@ -352,7 +364,7 @@ struct verdict rewrite_request(const struct rewrite *w, const struct message_row
                                struct msg *m)
 {
     if (w->transparent) {
-        return pass;
+        return check_index_of_any(row, m);
     }
     if (!record_gate_open(row, w->features, w->protocol)) {
         return refuse(RULE_GATE, NULL, BIT(row->gate_bit), row->gate);

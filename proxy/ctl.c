@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "hold.h"
 #include "json.h"
@@ -20,6 +19,7 @@ struct ctl_client {
     struct ctl *ctl;
     struct ctl_client *next;
     int fd;
+    int sent_fd; /* the descriptor that came last, and that no command has taken; -1 */
     ev_io readable, writable;
     bool negotiated;
     char *in;
@@ -196,9 +196,11 @@ static json_t *query_trace(struct device *d, const json_t *arguments, char *why)
 }
 
 /* {"file": PATH, "max": BYTES, "files": N, "redact": BOOL, "lossless": BOOL}, all but the first with
- * the defaults of vushim run. The file is opened here and now, so that the answer says whether. */
-static json_t *start_trace(struct device *d, const json_t *arguments, char *why)
+ * the defaults of vushim run. The file is the descriptor that came with the command, so that the
+ * client's rights decide and not what the sandbox has left; or PATH is opened here and now. */
+static json_t *start_trace(struct ctl_client *client, const json_t *arguments, char *why)
 {
+    CLEANUP_CLOSE int fd = steal_fd(&client->sent_fd);
     struct trace_options o = { .files = TRACE_FILES_DEFAULT };
     json_int_t max = 0;
     json_int_t files = TRACE_FILES_DEFAULT;
@@ -220,7 +222,19 @@ static json_t *start_trace(struct device *d, const json_t *arguments, char *why)
     o.files = (unsigned)files;
     o.redact = redact != 0;
     o.lossless = lossless != 0;
-    return device_trace_start(d, &o, why, WHY_LEN) == 0 ? json_object() : NULL;
+    o.has_fd = fd >= 0;
+    o.fd = fd;
+    if (o.has_fd && o.max != 0) {
+        snprintf(why, WHY_LEN,
+                 "max: a file that is given as a descriptor cannot be followed by "
+                 "another (give its path alone)");
+        return NULL;
+    }
+    if (device_trace_start(client->ctl->device, &o, why, WHY_LEN) < 0) {
+        return NULL;
+    }
+    (void)steal_fd(&fd);
+    return json_object();
 }
 
 static json_t *stop_trace(struct device *d, const json_t *arguments, char *why)
@@ -320,7 +334,7 @@ static const struct ctl_command {
     { "query-state", query_state },
     { "query-offer", query_offer },
     { "query-trace", query_trace },
-    { "trace-start", start_trace },
+    { "trace-start", NULL }, /* start_trace() */
     { "trace-stop", stop_trace },
     { "switch", NULL }, /* begin_switch() */
     { "quit", quit },
@@ -354,6 +368,7 @@ static void client_close(struct ctl_client *client)
     ev_io_stop(c->loop, &client->readable);
     ev_io_stop(c->loop, &client->writable);
     close(client->fd);
+    close_keep_errno(client->sent_fd);
     free(client->in);
     free(client->out);
     free(client);
@@ -418,10 +433,12 @@ static json_t *execute(struct ctl_client *client, const char *name, const json_t
         if (!client->negotiated) {
             return error_json("CommandNotFound", "execute qmp_capabilities first");
         }
-        if (commands[i].run == NULL) {
+        if (strcmp(name, "switch") == 0) {
             return begin_switch(client, arguments, id);
         }
-        json_t *value = commands[i].run(client->ctl->device, arguments, why);
+        json_t *value = commands[i].run != NULL
+                            ? commands[i].run(client->ctl->device, arguments, why)
+                            : start_trace(client, arguments, why);
         return value != NULL ? json_pack("{s:o}", "return", value)
                              : error_json("GenericError", why);
     }
@@ -487,13 +504,36 @@ static bool client_parse(struct ctl_client *client)
     }
 }
 
+/* As recv(). There is room for one descriptor: the kernel closes the others of a client that sends
+ * more, and a newer one takes the place of one that nothing was done with. */
+static ssize_t receive(struct ctl_client *client, void *buf, size_t len)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec part = { .iov_base = buf, .iov_len = len };
+    struct msghdr m = { .msg_iov = &part,
+                        .msg_iovlen = 1,
+                        .msg_control = &control,
+                        .msg_controllen =
+                            CMSG_LEN(sizeof(int)) }; /* padding has room for one more */
+    ssize_t n = recvmsg(client->fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    const struct cmsghdr *head = n >= 0 ? CMSG_FIRSTHDR(&m) : NULL;
+    if (head != NULL && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS &&
+        head->cmsg_len == CMSG_LEN(sizeof(int))) {
+        close_keep_errno(client->sent_fd);
+        memcpy(&client->sent_fd, CMSG_DATA(head), sizeof(int));
+    }
+    return n;
+}
+
 static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 {
     struct ctl_client *client = w->data;
     (void)loop;
     (void)events;
-    ssize_t n =
-        recv(client->fd, client->in + client->in_len, IN_MOST - client->in_len, MSG_DONTWAIT);
+    ssize_t n = receive(client, client->in + client->in_len, IN_MOST - client->in_len);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
         return;
     }
@@ -563,6 +603,7 @@ static void on_client(struct listener *l, int fd)
     }
     client->ctl = c;
     client->fd = fd;
+    client->sent_fd = -1;
     client->in = in;
     client->next = c->clients;
     c->clients = client;
@@ -575,15 +616,12 @@ static void on_client(struct listener *l, int fd)
 }
 
 int ctl_start(struct ctl *c, struct ev_loop *loop, struct device *d, const struct endpoint *e,
-              char *why, size_t why_len)
+              uid_t owner, char *why, size_t why_len)
 {
+    const struct listener_access access = { .mode = 0600, .uid = owner, .gid = (gid_t)-1 };
     *c = (struct ctl){ .loop = loop, .device = d };
     listener_init(&c->listener, loop, on_client, c);
-    /* The mode must hold from the first moment on. */
-    mode_t before = umask(0177);
-    int err = listener_start(&c->listener, e, why, why_len);
-    umask(before);
-    return err;
+    return listener_start(&c->listener, e, &access, why, why_len);
 }
 
 void ctl_listen(struct ctl *c)

@@ -24,7 +24,8 @@ struct ctl {
 /* Tells clients of a device's events; to be called once the device has started. */
 void ctl_listen(struct ctl *c);
 
-/* Listens at `path`. 0, or -errno with a reason in `why`. */
+/* Listens at `e`; `owner` is whose the socket is, (uid_t)-1: the process's own. 0, or -errno with a
+ * reason in `why`. */
 int ctl_start(struct ctl *c, struct ev_loop *loop, struct device *d, const struct endpoint *e,
-              char *why, size_t why_len);
+              uid_t owner, char *why, size_t why_len);
 void ctl_stop(struct ctl *c);

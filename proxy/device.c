@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "alone.h"
 #include "carry.h"
@@ -96,8 +97,9 @@ int device_trace_start(struct device *d, const struct trace_options *options, ch
                  trace_status(d->wire.trace).path);
         return -EBUSY;
     }
-    struct trace *t =
-        trace_start(d->loop, options, d->options.name, on_trace_room, d, why, why_len);
+    struct trace_options o = *options;
+    o.confined = d->options.confined;
+    struct trace *t = trace_start(d->loop, &o, d->options.name, on_trace_room, d, why, why_len);
     if (t == NULL) {
         return -EIO;
     }
@@ -893,14 +895,36 @@ static void on_patience_over(struct ev_loop *loop, ev_timer *w, int events)
 
 /* ---- arrivals ---- */
 
-/* Turned away: the place is taken. */
-static void turn_away(struct device *d, const struct side *place, int fd, enum ending ending)
+/* Not let in: it has no right to be there, or the place is taken. */
+static void turn_away(struct device *d, const struct side *place, int fd, enum ending ending,
+                      const char *detail)
 {
     struct side newcomer = { .name = place->name };
-    log_ending(d, &newcomer, ending, "");
+    log_ending(d, &newcomer, ending, detail);
     trace_put_text(d->wire.trace, TRACE_ENDING, wire_of_side(d, place), ending_rows[ending].name,
-                   "");
+                   detail);
     close(fd);
+}
+
+/* Who has connected, or (where we connect) who listens there: the user as of then, told by the kernel
+ * (unix(7), SO_PEERCRED). Descriptors that were given to us connected are as good as who gave them. */
+static bool is_welcome(struct device *d, const struct side *place, int fd)
+{
+    struct ucred peer;
+    socklen_t len = sizeof(peer);
+    char detail[64];
+    if (d->options.n_users == 0) {
+        return true;
+    }
+    bool known = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0;
+    for (size_t i = 0; known && i < d->options.n_users; i++) {
+        if (d->options.users[i] == peer.uid) {
+            return true;
+        }
+    }
+    snprintf(detail, sizeof(detail), "uid %d", known ? (int)peer.uid : -1);
+    turn_away(d, place, fd, ENDING_STRANGER, detail);
+    return false;
 }
 
 /* A peer may come back before we have read that it left: then it is kept for the next life, which
@@ -975,10 +999,13 @@ static void front_accepted(struct listener *l, int fd)
 {
     struct device *d = l->owner;
     struct side *front = &d->wire.requester;
+    if (!is_welcome(d, front, fd)) {
+        return;
+    }
     if (!side_is_open(front) && !d->closing) {
         front_arrived(d, fd);
     } else if (!keep_for_next_life(d, front, &d->next_front, fd)) {
-        turn_away(d, front, fd, ENDING_SECOND_FRONT);
+        turn_away(d, front, fd, ENDING_SECOND_FRONT, "");
     }
 }
 
@@ -1026,6 +1053,9 @@ static void back_accepted(struct listener *l, int fd)
     struct device *d = place->device;
     size_t n = (size_t)(place - d->places);
     struct side *taken = device_is_live(d) ? &d->wire.responder : &d->next.wire.responder;
+    if (!is_welcome(d, taken, fd)) {
+        return;
+    }
     if (!d->closing && has_place(d)) {
         if (d->wire.open && ev_is_active(&d->pause)) {
             keep_back(d, fd, n);
@@ -1038,24 +1068,37 @@ static void back_accepted(struct listener *l, int fd)
         if (socket_hung_up(d->next.wire.responder.fd)) {
             keep_back(d, fd, n);
         } else {
-            turn_away(d, taken, fd, ENDING_SECOND_BACK);
+            turn_away(d, taken, fd, ENDING_SECOND_BACK, "");
         }
     } else if (keep_for_next_life(d, taken, &d->next_back, fd)) {
         d->next_back_place = n;
     } else {
-        turn_away(d, taken, fd, ENDING_SECOND_BACK);
+        turn_away(d, taken, fd, ENDING_SECOND_BACK, "");
     }
 }
 
+/* Another one may listen there later. */
+#define STRANGER_S 1.0
+
 static void front_found(struct seeker *s, int fd)
 {
-    front_arrived(s->owner, fd);
+    struct device *d = s->owner;
+    if (is_welcome(d, &d->wire.requester, fd)) {
+        front_arrived(d, fd);
+    } else {
+        seeker_start_in(s, STRANGER_S);
+    }
 }
 
 static void back_found(struct seeker *s, int fd)
 {
     struct place *place = s->owner;
-    back_arrived(place->device, fd, (size_t)(place - place->device->places));
+    struct device *d = place->device;
+    if (is_welcome(d, &d->next.wire.responder, fd)) {
+        back_arrived(d, fd, (size_t)(place - d->places));
+    } else {
+        seeker_start_in(s, STRANGER_S);
+    }
 }
 
 /* ---- the main wire's hooks ---- */
@@ -1300,18 +1343,20 @@ void device_adopt_place(struct device *d)
     d->live_place = PLACE_BACK;
 }
 
-static int start_listening(const struct endpoint *e, struct listener *l, char *why, size_t why_len)
+static int start_listening(struct device *d, const struct endpoint *e, struct listener *l,
+                           char *why, size_t why_len)
 {
     bool listens = e->kind == ENDPOINT_LISTEN || e->kind == ENDPOINT_FD_LISTENING;
-    return listens ? listener_start(l, e, why, why_len) : 0;
+    return listens ? listener_start(l, e, &d->options.access, why, why_len) : 0;
 }
 
 static int start_places(struct device *d, char *why, size_t why_len)
 {
-    int err = start_listening(&d->options.front, &d->front_listener, why, why_len);
+    int err = start_listening(d, &d->options.front, &d->front_listener, why, why_len);
     for (size_t k = 0; k < N_PLACES && err == 0; k++) {
         struct place *place = &d->places[k];
-        err = place->used ? start_listening(&place->endpoint, &place->listener, why, why_len) : 0;
+        err =
+            place->used ? start_listening(d, &place->endpoint, &place->listener, why, why_len) : 0;
     }
     return err;
 }
@@ -1320,12 +1365,18 @@ int device_start(struct device *d, struct ev_loop *loop, const struct device_opt
                  device_finished_fn *finished, char *why, size_t why_len)
 {
     init(d, loop, options, finished);
+    int err = start_places(d, why, why_len);
+    if (err < 0) {
+        device_stop(d);
+    }
+    return err;
+}
+
+int device_begin(struct device *d, char *why, size_t why_len)
+{
+    const struct device_options *options = &d->options;
     int err =
         options->trace.path != NULL ? device_trace_start(d, &options->trace, why, why_len) : 0;
-    if (err < 0) {
-        return err;
-    }
-    err = start_places(d, why, why_len);
     if (err < 0) {
         device_stop(d);
         return err;

@@ -42,6 +42,9 @@ struct place {
     struct seeker seeker;
 };
 
+/* More users than this are not named one by one. */
+#define DEVICE_MAX_USERS 16
+
 struct device_options {
     const char *name;
     struct endpoint front;
@@ -60,8 +63,12 @@ struct device_options {
     double hold_for;      /* the same after a loss */
     double answer_within; /* until a late answer is said; what follows: */
     enum when_late when_late;
-    double channel_answer_within; /* see relay.h, for the back-end channel */
-    struct trace_options trace;   /* from the start; path NULL: none */
+    double channel_answer_within;  /* see relay.h, for the back-end channel */
+    struct trace_options trace;    /* from the start; path NULL: none */
+    bool confined;                 /* by a sandbox */
+    struct listener_access access; /* of its sockets */
+    size_t n_users;                /* only these are served; 0: whoever can connect */
+    uid_t users[DEVICE_MAX_USERS];
 };
 
 enum event {
@@ -133,10 +140,13 @@ struct device {
     void *event_owner;
 };
 
-/* Listens and looks for peers as the options say. 0, or -errno with a reason in `why`: nothing is
- * left behind then. `options` is copied; its strings must outlive the device. */
+/* Listens as the options say. 0, or -errno with a reason in `why`: nothing is left behind then.
+ * `options` is copied; its strings must outlive the device. */
 int device_start(struct device *d, struct ev_loop *loop, const struct device_options *options,
                  device_finished_fn *finished, char *why, size_t why_len);
+/* Begins its trace, takes the peers that are connected, looks for the others. 0, or -errno with a reason
+ * in `why`: then it has stopped. */
+int device_begin(struct device *d, char *why, size_t why_len);
 /* Who is told of events from then on; NULL: nobody. */
 void device_listen(struct device *d, device_event_fn *event, void *owner);
 /* Closes everything. */

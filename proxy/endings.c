@@ -40,6 +40,8 @@ enum ending ending_of_check(enum check_result result)
         return ENDING_WRONG_SIZE;
     case CHECK_BAD_DESCRIPTORS:
         return ENDING_BAD_DESCRIPTORS;
+    case CHECK_BAD_SPAN:
+        return ENDING_BAD_SPAN;
     case CHECK_BAD_FIELD:
     case CHECK_OK:
         break;

@@ -85,15 +85,48 @@ static int clear_path(const struct endpoint *e, char *why, size_t why_len)
     return 0;
 }
 
-static int listen_at_path(const struct endpoint *e, char *why, size_t why_len)
+static const char *hint(int err, const struct listener_access *access)
+{
+    bool gives_away = access->uid != (uid_t)-1 || access->gid != (gid_t)-1;
+    return err == -EPERM && gives_away
+               ? " (only root gives sockets to other users, and to groups that "
+                 "it is not in: start vushim as root)"
+               : "";
+}
+
+/* The file gets the mode that the socket has when it is bound, less the umask (unix(7) does not say so,
+ * tests/cases does). Its group cannot be had that way by everybody who may give it away; but nobody
+ * connects before there is a listen(). */
+static int bind_at_path(int fd, const struct endpoint *e, const struct listener_access *access)
 {
     struct sockaddr_un address;
-    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool gives_away = access->uid != (uid_t)-1 || access->gid != (gid_t)-1;
     endpoint_address(e, &address);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-        listen(fd, BACKLOG) < 0) {
-        int err = -errno;
-        snprintf(why, why_len, "%s: %s", e->path, strerror(errno));
+    if (access->mode >= 0 && fchmod(fd, (mode_t)access->mode) < 0) {
+        return -errno;
+    }
+    mode_t before = access->mode >= 0 ? umask(0) : 0;
+    int err = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+    if (access->mode >= 0) {
+        umask(before);
+    }
+    if (err == 0 && gives_away && lchown(e->path, access->uid, access->gid) < 0) {
+        err = -errno;
+        unlink(e->path);
+    }
+    return err;
+}
+
+static int listen_at_path(const struct endpoint *e, const struct listener_access *access, char *why,
+                          size_t why_len)
+{
+    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int err = fd < 0 ? -errno : bind_at_path(fd, e, access);
+    if (err == 0 && listen(fd, BACKLOG) < 0) {
+        err = -errno;
+    }
+    if (err < 0) {
+        snprintf(why, why_len, "%s: %s%s", e->path, strerror(-err), hint(err, access));
         return err;
     }
     return steal_fd(&fd);
@@ -131,7 +164,8 @@ void listener_init(struct listener *l, struct ev_loop *loop, listener_found_fn *
     l->breath.data = l;
 }
 
-int listener_start(struct listener *l, const struct endpoint *e, char *why, size_t why_len)
+int listener_start(struct listener *l, const struct endpoint *e,
+                   const struct listener_access *access, char *why, size_t why_len)
 {
     l->endpoint = *e;
     if (e->kind == ENDPOINT_LISTEN) {
@@ -143,7 +177,7 @@ int listener_start(struct listener *l, const struct endpoint *e, char *why, size
         if (err < 0) {
             return err;
         }
-        l->fd = listen_at_path(e, why, why_len);
+        l->fd = listen_at_path(e, access, why, why_len);
         if (l->fd < 0) {
             return l->fd;
         }

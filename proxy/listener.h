@@ -9,6 +9,13 @@
 
 #include "endpoint.h"
 
+/* Who may connect, from the first moment on. */
+struct listener_access {
+    int mode;  /* of the socket's file; -1: as the umask has it */
+    uid_t uid; /* its owner and group; (uid_t)-1, (gid_t)-1: as they come */
+    gid_t gid;
+};
+
 struct listener;
 /* A peer has come; `fd` is the callee's. */
 typedef void listener_found_fn(struct listener *l, int fd);
@@ -28,8 +35,9 @@ struct listener {
 };
 
 void listener_init(struct listener *l, struct ev_loop *loop, listener_found_fn *found, void *owner);
-/* Starts to listen at `e` (a path, or a descriptor that already listens and is taken). 0, or -errno
- * with the path and a reason in `why`. */
-int listener_start(struct listener *l, const struct endpoint *e, char *why, size_t why_len);
+/* Starts to listen at `e` (a path, or a descriptor that already listens and is taken: then `access` is
+ * the business of who made it). 0, or -errno with the path and a reason in `why`. */
+int listener_start(struct listener *l, const struct endpoint *e,
+                   const struct listener_access *access, char *why, size_t why_len);
 /* Stops, removes its socket and lock. May be repeated. */
 void listener_stop(struct listener *l);

@@ -62,6 +62,7 @@ static void end_by_check(struct relay *r, struct side *s, const struct msg *m,
         [CHECK_WRONG_SIZE] = "bytes of payload",
         [CHECK_BAD_DESCRIPTORS] = "descriptors",
         [CHECK_BAD_FIELD] = "elements or bytes announced",
+        [CHECK_BAD_SPAN] = "bytes of memory",
     };
     char detail[DETAIL_LEN];
     char name[24];

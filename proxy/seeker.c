@@ -68,7 +68,11 @@ static void retry_later(struct seeker *s)
 static void say_once(struct seeker *s, int err)
 {
     if (err != s->said) {
-        log_info(s->device, s->side, "waits for %s: %s", s->endpoint.path, strerror(err));
+        /* Root can do less than it is used to. */
+        log_info(s->device, s->side, "waits for %s: %s%s", s->endpoint.path, strerror(err),
+                 err == EACCES ? " (vushim has no capabilities: its user or group must have write "
+                                 "permission there, see --user)"
+                               : "");
         s->said = err;
     }
 }

@@ -335,6 +335,12 @@ bool trace_is_full(const struct trace *t)
 
 /* ---- start and stop ---- */
 
+/* The file as it was given, emptied as one of ours is; a fifo cannot be. */
+static int take_file(int fd)
+{
+    return ftruncate(fd, 0) < 0 && errno != EINVAL ? -errno : fd;
+}
+
 static bool open_sink(struct trace *t, char *why, size_t why_len)
 {
     int err = 0;
@@ -350,9 +356,14 @@ static bool open_sink(struct trace *t, char *why, size_t why_len)
         snprintf(why, why_len, "trace %s: cannot start a writer: %s", t->path, strerror(-err));
         return false;
     }
-    t->fd = sink_open_now(t->path);
+    const struct trace_options *o = &t->options;
+    t->fd = o->has_fd ? take_file(o->fd) : sink_open_now(t->path);
     if (t->fd < 0) {
-        snprintf(why, why_len, "trace %s: %s", t->path, strerror(-t->fd));
+        bool sandboxed = t->fd == -EACCES && o->confined && !o->has_fd;
+        snprintf(why, why_len, "trace %s: %s%s", t->path, strerror(-t->fd),
+                 sandboxed ? " (vushim's sandbox lets it write beside its --trace and in its "
+                             "--trace-dir only)"
+                           : "");
         return false;
     }
     return true;

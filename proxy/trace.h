@@ -18,6 +18,9 @@
 
 struct trace_options {
     const char *path; /* NULL: no trace */
+    bool has_fd;      /* the file is open already: */
+    int fd;           /* the trace's own, once it has begun */
+    bool confined;    /* not every folder can be written to, which an error should say */
     uint64_t max;     /* bytes of a file, 0: no limit */
     unsigned files;   /* how many are kept, the one being written included; at least 1 */
     bool redact;   /* addresses become keyed hashes; what has no meaning by the tables is blanked */

@@ -3,11 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "ctl_client.h"
 #include "show.h"
 #include "trace_options.h"
+#include "util.h"
 
 static bool is_plain(const char *word)
 {
@@ -77,7 +79,7 @@ static const char *execute_of(const char *const *given, size_t n)
     return n == 1 && is_plain(given[0]) ? given[0] : NULL;
 }
 
-/* Files are opened by the other process, in another folder. */
+/* The other process is in another folder. */
 static void absolute(const char *file, char path[static 2 * PATH_MAX])
 {
     char here[PATH_MAX] = "";
@@ -93,6 +95,26 @@ static json_t *trace_arguments(const char *file, const struct trace_options *o)
     absolute(file, path);
     return json_pack("{s:s, s:I, s:I, s:b, s:b}", "file", path, "max", (json_int_t)o->max, "files",
                      (json_int_t)o->files, "redact", o->redact, "lossless", o->lossless);
+}
+
+/* The file is opened here, with the rights of who asks: the other one's sandbox has left it few. One
+ * that is to be followed by others, only it can open. NULL after a line on stderr. */
+static json_t *ask_for_trace(const char *path, const char *file, const struct trace_options *o)
+{
+    if (o->max != 0) {
+        return ctl_ask_with("ctl", path, "trace-start", trace_arguments(file, o), false);
+    }
+    bool made;
+    CLEANUP_CLOSE int fd = ctl_open_trace(file, &made);
+    if (fd < 0) {
+        usage_error("ctl: trace start: %s: %s", file, strerror(-fd));
+        return NULL;
+    }
+    json_t *answer = ctl_ask_for_trace("ctl", path, trace_arguments(file, o), fd);
+    if (made && json_object_get(answer, "return") == NULL) {
+        unlink(file);
+    }
+    return answer;
 }
 
 /* An endpoint other than connect:PATH is the other side's to refuse. */
@@ -137,10 +159,9 @@ int cmd_ctl(const struct command *command, int argc, char **argv)
         return 2;
     }
     bool switches = strcmp(execute, "switch") == 0 && n == 3;
-    json_t *arguments = switches ? switch_arguments(given[2])
-                        : n == 4 ? trace_arguments(given[3], &trace)
-                                 : NULL;
-    json_t *answer = ctl_ask_with("ctl", given[0], execute, arguments, switches);
+    json_t *answer = n == 4 ? ask_for_trace(given[0], given[3], &trace)
+                            : ctl_ask_with("ctl", given[0], execute,
+                                           switches ? switch_arguments(given[2]) : NULL, switches);
     int status = answer != NULL ? print_answer(given[0], given[1], answer, json) : 2;
     json_decref(answer);
     return status;

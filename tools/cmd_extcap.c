@@ -22,7 +22,6 @@
 #define SUFFIX ".ctl"
 /* An interface is called "vushim-NAME" after FOLDER/NAME.ctl: Wireshark takes a path for a pipe. */
 #define PREFIX "vushim-"
-/* Wireshark may open the fifo a moment later. */
 #define TRIES 50
 #define TRY_NS 100000000
 
@@ -89,28 +88,43 @@ static int print_interfaces(void)
     return 0;
 }
 
-/* True when the trace has begun; *ret_why is the last answer's reason (owned by *ret_answer). */
-static bool start_trace(const char *path, const char *fifo, json_t **ret_answer)
+/* Wireshark may open its end of the fifo a moment later. A descriptor or -errno. */
+static int open_fifo(const char *fifo)
 {
     const struct timespec pause = { .tv_nsec = TRY_NS };
+    int fd = -EINTR;
+    bool made;
     for (unsigned i = 0; i < TRIES && !is_over; i++) {
-        json_decref(*ret_answer);
-        *ret_answer =
-            ctl_ask_with("extcap", path, "trace-start", json_pack("{s:s}", "file", fifo), false);
-        const char *why =
-            json_string_value(json_object_get(json_object_get(*ret_answer, "error"), "desc"));
-        if (why == NULL || strstr(why, strerror(ENXIO)) == NULL) {
-            return json_object_get(*ret_answer, "return") != NULL;
+        fd = ctl_open_trace(fifo, &made);
+        if (fd != -ENXIO) {
+            break;
         }
-        nanosleep(&pause, NULL); /* nobody reads the fifo yet */
+        nanosleep(&pause, NULL);
     }
-    return false;
+    return fd;
+}
+
+/* False after a line on stderr. */
+static bool start_trace(const char *path, const char *fifo)
+{
+    CLEANUP_CLOSE int fd = open_fifo(fifo);
+    if (fd < 0) {
+        usage_error("extcap: %s: %s", fifo, strerror(-fd));
+        return false;
+    }
+    json_t *answer = ctl_ask_for_trace("extcap", path, json_pack("{s:s}", "file", fifo), fd);
+    bool begun = json_object_get(answer, "return") != NULL;
+    const char *why = json_string_value(json_object_get(json_object_get(answer, "error"), "desc"));
+    if (answer != NULL && !begun) {
+        usage_error("extcap: %s: %s", path, why != NULL ? why : "no trace could be started");
+    }
+    json_decref(answer);
+    return begun;
 }
 
 static int capture(const char *path, const char *fifo)
 {
     struct sigaction action = { .sa_handler = on_signal };
-    json_t *answer = NULL;
     sigset_t stops;
     sigset_t before;
     sigemptyset(&stops);
@@ -118,14 +132,9 @@ static int capture(const char *path, const char *fifo)
     sigaddset(&stops, SIGINT);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
-    if (!start_trace(path, fifo, &answer)) {
-        const char *why =
-            json_string_value(json_object_get(json_object_get(answer, "error"), "desc"));
-        usage_error("extcap: %s: %s", path, why != NULL ? why : "no trace could be started");
-        json_decref(answer);
+    if (!start_trace(path, fifo)) {
         return 2;
     }
-    json_decref(answer);
     /* Until Wireshark ends the capture. A signal between the question and the wait is not lost. */
     sigprocmask(SIG_BLOCK, &stops, &before);
     while (!is_over) {

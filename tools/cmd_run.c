@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "alone.h"
 #include "commands.h"
 #include "profiles.h"
 #include "run.h"
+#include "show.h"
 #include "trace_options.h"
 
 #define WAIT_S 10.0
@@ -66,14 +68,15 @@ static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
 struct arguments {
     const char *front, *back, *profile, *dir, *control, *expect, *level, *start;
     const char *standby, *on_loss, *when_late;
-    bool json;
+    const char *sandbox, *user, *group, *allow_uid, *socket_mode, *socket_group;
+    bool json, print_sandbox;
     char name[256]; /* room for one that is made up */
-    struct endpoint control_endpoint;
 };
 
 static enum options_result parse_arguments(const struct command *command, int argc, char **argv,
-                                           struct arguments *a, struct device_options *o)
+                                           struct arguments *a, struct run_options *options)
 {
+    struct device_options *o = &options->device;
     size_t n_words;
     const struct option_row rows[] = {
         { "front", "EP", "where the front-end (QEMU) is: listen:PATH, connect:PATH, fd:N",
@@ -115,6 +118,26 @@ static enum options_result parse_arguments(const struct command *command, int ar
         { "trace", "FILE", "write a protocol trace (pcapng; see vushim trace)", OPTION_TEXT, false,
           &o->trace.path },
         TRACE_OPTION_ROWS(&o->trace),
+        { "trace-dir", "DIR", "folder in which the control socket may begin traces", OPTION_TEXT,
+          false, &options->sandbox.trace_dir },
+        { "user", "USER", "become this user once the sockets are there", OPTION_TEXT, false,
+          &a->user },
+        { "group", "GROUP", "and this group (default: the user's own)", OPTION_TEXT, false,
+          &a->group },
+        { "socket-mode", "MODE",
+          "of the front's and the back's sockets, octal (default: the umask's)", OPTION_TEXT, false,
+          &a->socket_mode },
+        { "socket-group", "GROUP", "their group", OPTION_TEXT, false, &a->socket_group },
+        { "allow-uid", "USER,...", "serve peers that run as these users, and no others",
+          OPTION_TEXT, false, &a->allow_uid },
+        { "sandbox", "auto|on|off",
+          "give up what is not needed: as far as the kernel can (default), or do not start, or not "
+          "at all",
+          OPTION_TEXT, false, &a->sandbox },
+        { "core-dumps", NULL, "let a crash leave a core dump", OPTION_FLAG, false,
+          &options->sandbox.dumps_core },
+        { "print-sandbox", NULL, "say what holds for a vushim that is started so, and end",
+          OPTION_FLAG, false, &a->print_sandbox },
         { "log-level", "LEVEL", "error, warn, info (default) or debug (every message)", OPTION_TEXT,
           false, &a->level },
         { "json", NULL, "log as JSON, one object a line", OPTION_FLAG, false, &a->json },
@@ -190,9 +213,72 @@ static bool resolve_loss(const struct arguments *a, struct device_options *o)
     return true;
 }
 
-/* What the words mean; false after one line on stderr. */
-static bool resolve(struct arguments *a, struct device_options *o)
+static bool mode_of_text(const char *text, int *ret_mode)
 {
+    char *end = NULL;
+    long mode = strtol(text, &end, 8);
+    if (text[0] < '0' || text[0] > '7' || *end != '\0' || mode > 0777) {
+        return false;
+    }
+    *ret_mode = (int)mode;
+    return true;
+}
+
+/* Who may come. Sockets are the property of the user whom vushim becomes. */
+static bool resolve_access(const struct arguments *a, const struct identity *who,
+                           struct device_options *o)
+{
+    struct listener_access *access = &o->access;
+    char why[256];
+    *access = (struct listener_access){ .mode = -1,
+                                        .uid = who->has_user ? who->uid : (uid_t)-1,
+                                        .gid = who->has_group ? who->gid : (gid_t)-1 };
+    if (a->socket_mode != NULL && !mode_of_text(a->socket_mode, &access->mode)) {
+        usage_error("run: --socket-mode %s: not a mode (octal, 0660)", a->socket_mode);
+        return false;
+    }
+    if (a->socket_group != NULL &&
+        !group_of_text(a->socket_group, &access->gid, why, sizeof(why))) {
+        usage_error("run: --socket-group %s: %s", a->socket_group, why);
+        return false;
+    }
+    if (a->allow_uid != NULL && !users_of_text(a->allow_uid, o->users, ARRAY_SIZE(o->users),
+                                               &o->n_users, why, sizeof(why))) {
+        usage_error("run: --allow-uid %s: %s", a->allow_uid, why);
+        return false;
+    }
+    return true;
+}
+
+/* What it may do once it runs. */
+static bool resolve_sandbox(const struct arguments *a, struct run_options *options)
+{
+    struct sandbox_options *o = &options->sandbox;
+    static const char *const modes[] = { "auto", "on", "off" };
+    char why[256];
+    int mode = word_of("sandbox", a->sandbox, modes, ARRAY_SIZE(modes));
+    if (mode < 0) {
+        return false;
+    }
+    o->mode = (enum sandbox_mode)mode;
+    options->device.confined = o->mode != SANDBOX_OFF;
+    if (o->mode == SANDBOX_OFF && (a->user != NULL || a->group != NULL)) {
+        usage_error("run: --user and --group do not go with --sandbox off");
+        return false;
+    }
+    if (!identity_of_text(a->user, a->group, &o->identity, why, sizeof(why))) {
+        usage_error("run: --user %s%s%s: %s", a->user != NULL ? a->user : "-",
+                    a->group != NULL ? " --group " : "", a->group != NULL ? a->group : "", why);
+        return false;
+    }
+    return true;
+}
+
+/* What the words mean; false after one line on stderr. */
+static bool resolve(struct arguments *a, struct run_options *options)
+{
+    struct device_options *o = &options->device;
+    options->has_control = a->control != NULL;
     if (!parse_endpoint("--front", a->front, ENDPOINT_LISTEN, &o->front) ||
         !parse_endpoint("--back", a->back, ENDPOINT_CONNECT, &o->back)) {
         return false;
@@ -202,7 +288,7 @@ static bool resolve(struct arguments *a, struct device_options *o)
         return false;
     }
     if (a->control != NULL &&
-        !parse_endpoint("--control", a->control, ENDPOINT_LISTEN, &a->control_endpoint)) {
+        !parse_endpoint("--control", a->control, ENDPOINT_LISTEN, &options->control)) {
         return false;
     }
     if (o->name != NULL && !is_printable(o->name)) {
@@ -219,18 +305,42 @@ static bool resolve(struct arguments *a, struct device_options *o)
     o->expects = a->expect != NULL;
     return spec_from_option("run", a->profile, a->dir, &o->interface) &&
            (a->expect == NULL || state_from_option("run", a->expect, &o->expectation)) &&
-           resolve_start(a, o) && resolve_loss(a, o);
+           resolve_start(a, o) && resolve_loss(a, o) && resolve_sandbox(a, options) &&
+           resolve_access(a, &options->sandbox.identity, o);
+}
+
+static json_t *sandbox_rows; /* being collected, with --json */
+
+static void show_row(const char *name, const char *text)
+{
+    if (sandbox_rows != NULL) {
+        json_object_set_new(sandbox_rows, name, json_string(text));
+    } else {
+        printf("%-24s %s\n", name, text);
+    }
+}
+
+static int print_sandbox(const struct run_options *options, bool json)
+{
+    sandbox_rows = json ? json_object() : NULL;
+    int status = run_print_sandbox(options, show_row);
+    if (sandbox_rows != NULL && status == 0) {
+        show_json(sandbox_rows);
+    }
+    return status;
 }
 
 int cmd_run(const struct command *command, int argc, char **argv)
 {
-    struct device_options options = { .wait = WAIT_S,
-                                      .hold_for = -1,
-                                      .answer_within = ANSWER_WITHIN_S,
-                                      .trace = { .files = TRACE_FILES_DEFAULT } };
-    struct arguments a = {
-        .profile = "host", .level = "info", .start = "attached", .when_late = "wait"
-    };
+    struct run_options options = { .device = { .wait = WAIT_S,
+                                               .hold_for = -1,
+                                               .answer_within = ANSWER_WITHIN_S,
+                                               .trace = { .files = TRACE_FILES_DEFAULT } } };
+    struct arguments a = { .profile = "host",
+                           .level = "info",
+                           .start = "attached",
+                           .when_late = "wait",
+                           .sandbox = "auto" };
     enum log_level most;
     enum options_result parsed = parse_arguments(command, argc, argv, &a, &options);
     if (parsed != OPTIONS_OK) {
@@ -244,5 +354,5 @@ int cmd_run(const struct command *command, int argc, char **argv)
         return 2;
     }
     log_setup(most, a.json);
-    return run(&options, a.control != NULL ? &a.control_endpoint : NULL);
+    return a.print_sandbox ? print_sandbox(&options, a.json) : run(&options);
 }

@@ -135,6 +135,9 @@ class Case:
             if mode == "listen":
                 until(lambda path=where: listening(path) or not self.shim.alive(),
                       f"vushim to listen at {where}")
+        if not options.get("unread_log") and "--log-level" not in extra:
+            until(lambda: "ready: " in self.shim.log() or not self.shim.alive(),
+                  "vushim to be ready")
         check(self.shim.alive(), f"vushim did not start")
         if front == "listen" and back in ("connect", "listen", "fdlisten"):
             self.shim.settle()

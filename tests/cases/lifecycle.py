@@ -218,16 +218,23 @@ def front_end_returns_twice_at_once(t):
     shim = t.start()
     request, answer = wire.message(Front.GET_FEATURES), wire.reply(Front.GET_FEATURES, u64(7))
 
+    listener = t.ends["back"][2]
+
     def back_ends():
         while True:
             try:
-                with t.ends["back"][2].accept()[0] as back:
+                back = listener.accept()[0]
+            except OSError:
+                return
+            try:
+                with back:
                     while back.recv(len(request)):
                         back.sendall(answer)
             except (BrokenPipeError, ConnectionResetError):
                 pass
 
-    threading.Thread(target=back_ends, daemon=True).start()
+    thread = threading.Thread(target=back_ends, daemon=True)
+    thread.start()
     front = connect(t.ends["front"][2])
     for number in range(40):
         shim.process.send_signal(signal.SIGSTOP)
@@ -239,6 +246,9 @@ def front_end_returns_twice_at_once(t):
         front.settimeout(PATIENCE)
         check(front.recv(100) == answer, f"round {number}: vushim turned it away")
     front.close()
+    # Else it would wait on, under a number that is the next case's listener by then.
+    listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
 
 
 @case()

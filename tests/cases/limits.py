@@ -170,10 +170,11 @@ def C40_channel_index(t, flags):
 
 @case()
 def C40_host_checks_no_index(t):
-    """Plain `host` pins nothing: any index passes, and is not used as one."""
+    """Plain `host` pins nothing: any index that a virtqueue can have passes, and is not used as
+    one."""
     t.start("host")
     front, back = t.pair()
-    for index in WIDE.values():
+    for index in (256, 1023, 1024, 0x8000, 0xffff):
         for request, payload, _ in RING_MESSAGES[:4]:
             t.tell(front, back, request, payload(index))
     t.works(front, back)

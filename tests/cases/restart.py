@@ -424,8 +424,8 @@ BAD_PLACES = {
     "write_only": {"fd": "write_only"},
     "served_by_others": {"fd": "served", "shift": 0},
     "offset_beyond": {"shift": 1 << 63},
-    "offset_wraps": {"shift": 0xffffffffffffffff},
-    "region_wraps": {"ram": {"user": 0xffffffffffff0000, "size": SIZE}, "used": 0x11000},
+    "offset_at_the_top": {"shift": 2**64 - SIZE},
+    "region_at_the_top": {"ram": {"user": 2**64 - SIZE, "size": SIZE}, "used": SIZE},
     "memory_removed": {"removed": True},
     "no_memory": {"memory": False},
 }

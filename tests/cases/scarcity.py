@@ -8,7 +8,7 @@ import wire
 from case import Offer, accept, connect
 from harness import case
 from peers import SLOW, Failure, Skip, check, until
-from shim import wrapper
+from shim import instrumented, wrapper
 from wire import Front, bits, u64
 
 
@@ -262,3 +262,45 @@ def descriptors_of_a_stuck_back_end(t):
     back.close()
     front.drain()
     thread.join()
+
+
+@case(repeat=0, slow=True)
+def C16_no_memory(t):
+    """Nothing more can be allocated: clients of the control socket are turned away, a message is relayed
+    or costs its own connection, and once there is memory again all is as before."""
+    if instrumented():
+        raise Skip("sanitizers and wrappers have address space of their own")
+    control = t.path("ctl")
+    shim = t.start(extra=("--control", control))
+    front, back = t.pair()
+    t.works(front, back)
+    front.lossy = back.lossy = True
+    since = shim.mark()
+    with open(f"/proc/{shim.pid}/statm", encoding="ascii") as statm:
+        size = int(statm.read().split()[0]) * resource.getpagesize()
+    old = resource.prlimit(shim.pid, resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
+    clients = [connect(control) for _ in range(12)]
+    for client in clients:
+        client.settimeout(5 * SLOW)
+    greeted = [client.recv(100) != b"" for client in clients]
+    check(not all(greeted), "memory has not run out")
+    for number in range(50):
+        if not front.raw(wire.message(1000 + number, bytes(4000))):
+            break
+    time.sleep(0.2)
+    check(shim.alive(), "vushim has died")
+    resource.prlimit(shim.pid, resource.RLIMIT_AS, old)
+    for client in clients:
+        client.close()
+    front.close()
+    back.drain()
+    back.close()
+    t.links.clear()
+    for line in shim.log()[since:].splitlines():
+        check("[NO_MEMORY]" in line or "[LEFT]" in line or "connected" in line, f"strange: {line}")
+    t.life()
+    client = connect(control)
+    client.settimeout(5 * SLOW)
+    check(b"QMP" in client.recv(1000), "no greeting")
+    client.close()
+    shim.idle_maps = shim.maps()            # its heap has grown

@@ -75,7 +75,9 @@ class Shim:
         """unread_log: standard error is a pipe whose reader has gone. before: called in the new
         process before it becomes vushim."""
         self.line_start = "{" if json_log else "vushim: "
-        self.command = [*wrapper(), binary(), "run", *arguments]
+        # Valgrind's own system calls would be the program's.
+        off = ["--sandbox", "off"] if wrapper() and "--sandbox" not in arguments else []
+        self.command = [*wrapper(), binary(), "run", *arguments, *off]
         # In memory: on a busy machine a write to a disk may block for seconds, and vushim with it.
         self.stderr = tempfile.TemporaryFile(dir="/dev/shm")
         errors = broken_pipe() if unread_log else os.dup(self.stderr.fileno())

@@ -46,6 +46,9 @@ struct msg sample_state(uint32_t request, uint32_t index, uint32_t num)
 uint64_t sample_value(const struct field *f, size_t i)
 {
     uint64_t value = 0x1122334455667701u + 0x0101010101010110u * i;
+    if (f->kind == KIND_QUEUE_INDEX) {
+        return value & 0xffff; /* as the virtio specification has it */
+    }
     return f->size >= 8 ? value : value & ((UINT64_C(1) << (8 * f->size)) - 1);
 }
 

@@ -150,6 +150,7 @@ static void results_of_reading_have_endings(void **state)
     assert_int_equal(ending_of_check(CHECK_WRONG_SIZE), ENDING_WRONG_SIZE);
     assert_int_equal(ending_of_check(CHECK_BAD_DESCRIPTORS), ENDING_BAD_DESCRIPTORS);
     assert_int_equal(ending_of_check(CHECK_BAD_FIELD), ENDING_BAD_FIELD);
+    assert_int_equal(ending_of_check(CHECK_BAD_SPAN), ENDING_BAD_SPAN);
 }
 
 static void endings_are_named_and_told_apart(void **state)

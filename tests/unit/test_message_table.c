@@ -250,6 +250,56 @@ static void counts_inside_stay_inside(void **state)
     for_each_message(counts);
 }
 
+/* A stretch of memory may reach up to the last address and no further; the sum may be 0. */
+static void memory_does_not_wrap_around(void **state)
+{
+    static const struct {
+        enum wire_space space;
+        uint32_t request;
+        uint32_t start, size; /* where the two are */
+    } rows[] = {
+        { SPACE_FRONT, FRONT_SET_MEM_TABLE, 8, 16 },
+        { SPACE_FRONT, FRONT_SET_MEM_TABLE, 24, 16 },
+        { SPACE_FRONT, FRONT_SET_MEM_TABLE, 32, 16 },
+        { SPACE_FRONT, FRONT_SET_MEM_TABLE, 40, 48 },
+        { SPACE_FRONT, FRONT_ADD_MEM_REG, 8, 16 },
+        { SPACE_FRONT, FRONT_ADD_MEM_REG, 24, 16 },
+        { SPACE_FRONT, FRONT_ADD_MEM_REG, 32, 16 },
+        { SPACE_FRONT, FRONT_REM_MEM_REG, 8, 16 },
+        { SPACE_FRONT, FRONT_SET_LOG_BASE, 8, 0 },
+        { SPACE_FRONT, FRONT_SET_INFLIGHT_FD, 8, 0 },
+        { SPACE_BACK, BACK_VRING_HOST_NOTIFIER_MSG, 16, 8 },
+        { SPACE_BACK, BACK_SHMEM_MAP, 8, 24 },
+        { SPACE_BACK, BACK_SHMEM_UNMAP, 16, 24 },
+    };
+    static const struct {
+        uint64_t start, size;
+        bool ok;
+    } tried[] = {
+        { 0, UINT64_MAX, true },           { UINT64_MAX, 0, true },
+        { UINT64_MAX, 1, true },           { UINT64_MAX, 2, false },
+        { UINT64_MAX - 4095, 4096, true }, { UINT64_MAX - 4095, 4097, false },
+        { 4096, UINT64_MAX, false },       { BIT(63), BIT(63), true },
+        { BIT(63), BIT(63) + 1, false },
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        const struct message_row *row = message_row(rows[i].space, rows[i].request);
+        for (size_t k = 0; k < ARRAY_SIZE(tried); k++) {
+            struct msg m = sample_message(row, false);
+            memset(m.body + 8 * (row->payload == PAYLOAD_mem_table), 0,
+                   m.head.size - 8 * (row->payload == PAYLOAD_mem_table));
+            memcpy(m.body + rows[i].start, &tried[k].start, sizeof(uint64_t));
+            memcpy(m.body + rows[i].size, &tried[k].size, sizeof(uint64_t));
+            enum check_result expected = tried[k].ok ? CHECK_OK : CHECK_BAD_SPAN;
+            unit_check(check(row, false, &m) == expected, "%s at %u: %llx + %llx", row->name,
+                       rows[i].start, (unsigned long long)tried[k].start,
+                       (unsigned long long)tried[k].size);
+            msg_clear(&m);
+        }
+    }
+}
+
 static void flags(const struct message_row *row, bool reply)
 {
     for (unsigned bit = 2; bit < 32; bit++) {
@@ -302,6 +352,7 @@ static const struct unit_test tests[] = {
     UNIT(no_descriptor_bit_forbids_one),
     UNIT(regions_and_descriptors_agree),
     UNIT(counts_inside_stay_inside),
+    UNIT(memory_does_not_wrap_around),
     UNIT(undefined_flags_are_a_fault),
     UNIT(unknown_message_is_checked_for_flags_alone),
     UNIT(fault_says_what_was_found),

@@ -70,7 +70,8 @@ static void refused(enum wire_space space, struct msg m, enum verdict_rule rule,
 
 static const uint64_t all = UINT64_MAX;
 
-/* Plain `host`: every message of the table with every extreme in it. */
+/* Plain `host`: every message of the table with every extreme in it, but for virtqueues that no device
+ * has. */
 static void plain_host_lets_everything_through(void **state)
 {
     enum wire_space space;
@@ -80,11 +81,38 @@ static void plain_host_lets_everything_through(void **state)
     for (size_t i = 0; (row = sample_row(i, &space)) != NULL; i++) {
         passes(space, sample_message(row, false));
         struct msg m = sample_message(row, false);
+        const struct field *index = field_of_kind(message_payload(row, false), KIND_QUEUE_INDEX);
         if (m.head.size > 0) {
             memset(m.body, 0xff, m.head.size);
         }
+        if (index != NULL) {
+            field_set(&m, index, 0xffff);
+        }
         passes(space, m);
     }
+}
+
+static void plain_host_lets_no_impossible_virtqueue_through(void **state)
+{
+    static const uint32_t indices[] = { 0x10000, 0x10001, 0x80000000, 0xffffffff };
+    enum wire_space space;
+    const struct message_row *row;
+    size_t n = 0;
+    (void)state;
+    under("host", 0, 0, 0, 0);
+    for (size_t i = 0; (row = sample_row(i, &space)) != NULL; i++) {
+        const struct field *f = field_of_kind(message_payload(row, false), KIND_QUEUE_INDEX);
+        for (size_t k = 0; f != NULL && k < ARRAY_SIZE(indices); k++, n++) {
+            struct msg m = sample_message(row, false);
+            char words[128];
+            field_set(&m, f, indices[k]);
+            snprintf(words, sizeof(words),
+                     "%s=%u names a virtqueue beyond the 65536 of this device", f->name,
+                     indices[k]);
+            refused(space, m, RULE_QUEUE_INDEX, words);
+        }
+    }
+    assert_true(n >= 8 * ARRAY_SIZE(indices));
 }
 
 static void features_beyond_the_shown_are_refused(void **state)
@@ -411,6 +439,7 @@ static void any_bytes_are_safe(void **state)
 
 static const struct unit_test tests[] = {
     UNIT(plain_host_lets_everything_through),
+    UNIT(plain_host_lets_no_impossible_virtqueue_through),
     UNIT(features_beyond_the_shown_are_refused),
     UNIT(vhosts_own_bits_must_be_offered_too),
     UNIT(front_end_features_never_reach_the_back_end),
