@@ -198,6 +198,8 @@ int alone_take(struct relay *r, const struct message_row *row, struct msg *m,
     if (err < 0) {
         return err;
     }
+    successor_hear(d, row, m);
+    successor_tell_heard(d);
     device_settle(d);
     return expect == EXPECT_ANSWER ? answer(d, row, m, ret_answer) : ALONE_SILENT;
 }

@@ -638,6 +638,9 @@ static bool next_is_ready(struct device *d)
     if (!d->wire.open) {
         switch_unused(d);
     }
+    if (!successor_is_open(d)) {
+        return false; /* whoever was told that it is done has ordered the next one */
+    }
     if (!front_is_open(d)) {
         ev_timer_stop(d->loop, &d->hurry);
         return false;

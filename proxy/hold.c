@@ -269,5 +269,7 @@ bool hold_begin(struct device *d, char *why, size_t why_len)
         log_warn(d->options.name, NULL, "not all can be kept: %s", text);
     }
     relay_lose_responder(&d->wire);
+    /* One that is being told the rings hears of nothing else. */
+    d->wire.paused = successor_is_open(d) && d->next.state >= FINISHING;
     return true;
 }

@@ -60,6 +60,14 @@ static bool can_prepare(const struct device *d, char *why, size_t why_len)
     return reason == NULL;
 }
 
+/* No ring has been stopped yet. */
+static void forget_stops(struct device *d)
+{
+    d->switching.n_pending = d->switching.at = 0;
+    memset(d->stopped_at, 0, d->n_stopped_at * sizeof(d->stopped_at[0]));
+    d->n_stopped_at = 0;
+}
+
 int switch_begin(struct device *d, const struct endpoint *e, switch_done_fn *done, void *owner,
                  char *why, size_t why_len)
 {
@@ -72,16 +80,19 @@ int switch_begin(struct device *d, const struct endpoint *e, switch_done_fn *don
         snprintf(why, why_len, "the device is just closing (try again)");
         return -EAGAIN;
     }
+    if (successor_is_open(d) && d->next.state >= FINISHING) {
+        /* It may have used rings by now. */
+        snprintf(why, why_len, "a back-end is just taking over (try again)");
+        return -EAGAIN;
+    }
     if (!can_prepare(d, why, why_len)) {
         return -EINVAL;
     }
     s->done = done;
     s->owner = owner;
     s->why[0] = '\0';
-    s->n_pending = s->at = 0;
     s->channel_fd = -1;
-    memset(d->stopped_at, 0, d->n_stopped_at * sizeof(d->stopped_at[0]));
-    d->n_stopped_at = 0;
+    forget_stops(d);
     s->stage = SWITCH_PREPARING;
     device_switch_place(d, e);
     return 0;
@@ -256,6 +267,7 @@ void switch_prepared(struct device *d)
         device_end(d, &d->next.wire.responder, ENDING_NOT_SWITCHED, lost);
         return;
     }
+    forget_stops(d); /* those of one that has been lost meanwhile do not count */
     d->switching.stage = SWITCH_STOPPING;
     d->wire.paused = true;
     relay_update(&d->wire);
@@ -267,17 +279,17 @@ void switch_advance(struct device *d)
     struct switching *s = &d->switching;
     if (s->stage == SWITCH_STOPPING) {
         stop_rings(d);
+        bool room = side_has_room(&d->wire.responder) && !answers_full(&d->wire.answers) &&
+                    side_has_room(&d->next.wire.responder);
         bool stopped = s->stage == SWITCH_STOPPING && s->n_pending == 0 &&
                        s->at >= 2 * (size_t)d->record.n_rings;
-        if (stopped && s->why[0] == '\0' && !hold_is_drained(d)) {
+        bool goes_on = s->why[0] == '\0';
+        if (stopped && goes_on && !hold_is_drained(d)) {
             /* It has answered before its requests were complete. */
             device_settle_soon(d);
-        } else if (stopped && s->why[0] == '\0') {
+        } else if (stopped && goes_on && room) {
             hand_over(d);
-        } else if (stopped) {
-            if (s->channel_fd >= 0) {
-                channel_attach_take(d, steal_fd(&s->channel_fd));
-            }
+        } else if (stopped && !goes_on) {
             s->stage = SWITCH_BACK;
             s->fence = false;
             s->replay = (struct replay){ .part = REPLAY_RINGS };
@@ -351,6 +363,16 @@ void switch_failed(struct device *d, const char *why)
         return;
     }
     transfer_stop(d);
+    if (s->stage == SWITCH_STARTING) {
+        channel_lose_back(d);
+        channel_attach_take(d, steal_fd(&s->channel_fd));
+    }
+    if (!hold_may_replay(d)) {
+        /* The new one has used rings, and where they stand nobody knows. */
+        s->stage = SWITCH_BACK;
+        device_end(d, &d->wire.responder, ENDING_NOT_SOUND, "");
+        return;
+    }
     /* What is still to be stopped is stopped first: then all go back alike. */
     s->stage = SWITCH_STOPPING;
     switch_advance(d);
@@ -359,15 +381,17 @@ void switch_failed(struct device *d, const char *why)
 void switch_lost_old(struct device *d)
 {
     struct switching *s = &d->switching;
+    if (s->stage == SWITCH_NONE) {
+        return;
+    }
     if (s->stage == SWITCH_BACK || s->why[0] != '\0') {
         finish(d, s->why[0] != '\0' ? s->why : "both back-ends are lost");
-    } else if (s->stage != SWITCH_NONE) {
-        /* One that has got a part of the old one's state is begun anew. */
-        d->next.changed = d->next.changed || s->stage == SWITCH_STATE;
-        transfer_stop(d);
-        msg_clear(&d->next.inflight);
-        s->stage = SWITCH_PREPARING;
+        return;
     }
+    /* One that has got a part of the old one's state is begun anew. */
+    d->next.changed = d->next.changed || s->stage == SWITCH_STATE;
+    transfer_stop(d);
+    s->stage = SWITCH_PREPARING;
 }
 
 uint32_t switch_blackout_us(const struct device *d, size_t ring)

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: MIT
+"""What comes in between: a loss, a word of the front-end or a second order while one back-end is being
+replaced by another."""
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+
+import wire
+from control import Client
+from harness import case
+from machine import (LOG_ALL, NET, PACKED, STOPS, Guest, Ram, Robot, begin, client, events, is_held,
+                     knows, robot_of, status)
+from peers import PATIENCE, check, until
+from takeover import (ACKED, done, failed, goes_on, listener_at, running, standby, switch,
+                      with_standby)
+from wire import Back, Front, bits, u64
+
+
+def gone(robot):
+    robot.peer.sock.shutdown(socket.SHUT_RDWR)
+    robot.peer.close()
+    return True
+
+
+def halts_at(request, times=1):
+    """A hook that waits at such a message: (hook, it is there, it may go on)."""
+    there, go = threading.Event(), threading.Event()
+
+    def at(robot, message):
+        if message.id == request and robot.count(request) == times:
+            there.set()
+            go.wait(PATIENCE)
+        return False
+    return at, there, go
+
+
+def order(asker, path):
+    asker.say(('{"execute": "switch", "arguments": {"back": "connect:%s"}}' % path).encode())
+
+
+@case(repeat=0)
+def failure_said_once(t):
+    """A switch that failed is over: a loss later is not its failure again."""
+    guest_ = running(t, rings=1, extra=("--answer-within", "0.3"))
+    live = robot_of(t, guest_)
+    failed(switch(t, t.path("nowhere")), "nobody listens")
+    events(t, "SWITCH_FAILED")
+    since = t.shim.mark()
+    live.leave()
+    events(t, "BACK_HELD")
+    is_held(t)
+    t.shim.not_said("switch failed", since)
+    check(len([e for e in client(t).events if e["event"] == "SWITCH_FAILED"]) == 1, "said again")
+
+
+@case(repeat=0)
+def old_lost_region_told(t):
+    """The old one is lost when the new one has got a region of its own: that is the device's region
+    from then on."""
+    guest_ = running(t, rings=2)
+    guest_.say(Front.SET_INFLIGHT_FD, wire.inflight(2), [t.memfd()])
+    old = robot_of(t, guest_, {0: 1, 1: 2})
+    listener, path = listener_at(t, "new")
+    at, there, go = halts_at(Front.SET_VRING_KICK)
+    new = Robot(t, "new", guest_.offer, listener=listener, at=at)
+    asker = Client(t, t.control)
+    order(asker, path)
+    check(there.wait(PATIENCE), "not reached")
+    old.leave()
+    until(lambda: status(t)["restarts"]["held"] == 1, "the loss")
+    go.set()
+    done(asker.hear())
+    new.heard(Front.SET_STATUS)
+    label = new.model.last[Front.SET_INFLIGHT_FD]
+    check(label[1] == (t.label(new.region),), f"{label} is not its own")
+    guest_.model.rebase({0: 1, 1: 2})
+    guest_.model.last[Front.SET_INFLIGHT_FD] = label
+    knows(new, guest_)
+    new.leave()
+    again = Robot(t, "again", guest_.offer, listener=listener)
+    again.heard(Front.SET_INFLIGHT_FD)
+    check(again.model.last[Front.SET_INFLIGHT_FD] == label,
+          f"{again.model.last[Front.SET_INFLIGHT_FD]} instead of {label}")
+
+
+WORDS = {"memory": lambda t: (Front.SET_MEM_TABLE, u64(1) + Ram(t).row(), [t.memfd(0x22000)]),
+         "call": lambda t: (Front.SET_VRING_CALL, u64(0), [t.eventfd()]),
+         "off": lambda t: (Front.SET_VRING_ENABLE, wire.state(1, 0), [])}
+
+
+@case({name: {"word": word} for name, word in WORDS.items()}, repeat=0)
+def old_lost_front_speaks(t, word):
+    """The old one is lost while the new one is being told the rings: what the front-end says then
+    waits, and the new one hears of it."""
+    guest_ = running(t, rings=2)
+    old = robot_of(t, guest_, {0: 1, 1: 2})
+    listener, path = listener_at(t, "new")
+    at, there, go = halts_at(Front.SET_VRING_KICK)
+    new = Robot(t, "new", guest_.offer, listener=listener, at=at)
+    asker = Client(t, t.control)
+    order(asker, path)
+    check(there.wait(PATIENCE), "not reached")
+    old.leave()
+    until(lambda: status(t)["restarts"]["held"] == 1, "the loss")
+    guest_.model.rebase({0: 1, 1: 2})
+    request, payload, fds = word(t)
+    guest_.front.send(request, payload, wire.NEED_REPLY, fds, lost=True)
+    guest_.model.take(request, payload, [t.label(fd) for fd in fds])
+    time.sleep(0.05)
+    go.set()
+    done(asker.hear())
+    guest_.front.expect(request, wire.REPLY, u64(0), own=True)
+    knows(new, guest_)
+    goes_on(guest_)
+
+
+@case({name: {"word": word} for name, word in WORDS.items()}, repeat=0)
+def standby_front_speaks(t, word):
+    """A word of the front-end that vushim finds together with the loss: the standby takes over with
+    it."""
+    guest_, live, spare, _ = with_standby(t)
+    standby(t)
+    spare.heard(Front.SET_MEM_TABLE)
+    request, payload, fds = word(t)
+    os.kill(t.shim.pid, signal.SIGSTOP)
+    try:
+        guest_.front.send(request, payload, wire.NEED_REPLY, fds, lost=True)
+        live.leave()
+    finally:
+        os.kill(t.shim.pid, signal.SIGCONT)
+    guest_.model.rebase(guest_.bases())
+    guest_.model.take(request, payload, [t.label(fd) for fd in fds])
+    guest_.front.expect(request, wire.REPLY, u64(0), own=True)
+    if request == Front.SET_MEM_TABLE:      # the rings' place is in the new memory
+        for ring in guest_.rings.values():
+            ring.base = 0
+    spare.heard(Front.SET_STATUS, 2)
+    want, got = guest_.model.state(), spare.model.state()
+    check(got["regions"] == want["regions"], f"{got['regions']} instead of {want['regions']}")
+    check({n: ring.get(Front.SET_VRING_CALL) for n, ring in got["rings"].items()} ==
+          {n: ring.get(Front.SET_VRING_CALL) for n, ring in want["rings"].items()}, f"{got['rings']}")
+    check(got["rings"][1].get(Front.SET_VRING_ENABLE) == want["rings"][1].get(Front.SET_VRING_ENABLE),
+          f"{got['rings'][1]}")
+    goes_on(guest_)
+
+
+@case(repeat=0)
+def another_comes_before_new(t):
+    """The old one is lost in the middle of a switch and another one takes its place before the new one:
+    the switch goes on with that one's rings stopped like those of the first."""
+    guest_ = running(t, rings=2, back="listen")
+    listener, path = listener_at(t, "new")
+
+    def dies(robot, message):
+        if message.id != Front.SET_DEVICE_STATE_FD:
+            return False
+        listener.close()
+        return gone(robot)
+    robot_of(t, guest_, {0: 5, 1: 6}, dies)
+    Robot(t, "new", guest_.offer, listener=listener)
+    asker = Client(t, t.control)
+    order(asker, path)
+    until(lambda: status(t)["restarts"]["held"] == 1, "the loss")
+    other = Robot(t, "other", guest_.offer, sock=t.end("back", "B2").sock, bases={0: 7, 1: 8})
+    other.heard(Front.SET_STATUS)
+    again, _ = listener_at(t, "new")
+    new = Robot(t, "new again", guest_.offer, listener=again)
+    done(asker.hear())
+    check(other.count(Front.GET_VRING_BASE) == 2, f"stopped {other.count(Front.GET_VRING_BASE)} rings")
+    guest_.model.rebase({0: 7, 1: 8})
+    knows(new, guest_)
+    goes_on(guest_)
+    t.stop_one(next(key for key, (shim, _) in t.shims.items() if shim is t.shim))
+
+
+@case(repeat=0)
+def order_during_takeover(t):
+    """A held device's next back-end has been told the rings, has used one, and says nothing more; whoever
+    orders a switch then gets one that goes on where the rings stand, or a refusal."""
+    guest_ = running(t, rings=2)
+    guest_.lose()
+    fence = threading.Event()
+
+    def mute(robot, message):
+        if message.id == Front.GET_FEATURES and robot.count(message.id) == 2:
+            fence.set()
+            return True
+        return False
+    Robot(t, "mute", guest_.offer, listener=t.ends["back"][2], at=mute)
+    check(fence.wait(PATIENCE), "not reached")
+    guest_.rings[0].stands(0x200, 0x1ff)        # it has used some
+    listener, path = listener_at(t, "new")
+    new = Robot(t, "new", guest_.offer, listener=listener)
+    answer = switch(t, path)
+    if "error" in answer:
+        failed(answer, "taking over")
+        return
+    guest_.model.rebase(guest_.bases())
+    knows(new, guest_)
+
+
+@case(repeat=0)
+def new_ran_not_sound(t):
+    """The new one has used packed rings, nobody knows where they stand, and is lost; the device is to be
+    held in any case: the old one is not told a guess."""
+    guest_ = running(t, rings=1, features=ACKED | PACKED)
+    old = robot_of(t, guest_, {0: 0x80058005})
+    listener, path = listener_at(t, "new")
+
+    def at(robot, message):
+        fence = message.id == Front.GET_FEATURES and robot.count(message.id) == 3
+        return fence and gone(robot)
+    Robot(t, "new", guest_.offer, listener=listener, at=at)
+    failed(switch(t, path))
+    time.sleep(0.2)
+    check(old.count(Front.SET_VRING_KICK) == 0, "the old one was told a ring")
+    check(status(t)["life"] == "held", f"{status(t)['life']}")
+
+
+@case(repeat=0)
+def two_orders_in_a_row(t):
+    """One client gives two orders at once, without a front-end: both are answered."""
+    begin(t, extra=("--answer-within", "0.3"))
+    listener, path = listener_at(t, "new")
+    Robot(t, "new", NET, listener=listener)
+    asker = Client(t, t.control)
+    asker.say(('{"execute": "switch", "arguments": {"back": "connect:%s"}}'
+               '{"execute": "switch", "arguments": {"back": "connect:%s"}}' %
+               (path, t.path("nowhere"))).encode())
+    done(asker.hear())
+    failed(asker.hear(), "nobody listens")
+    t.stop_one(next(key for key, (shim, _) in t.shims.items() if shim is t.shim))
+
+
+@case(repeat=0)
+def announced_by_failed(t):
+    """What the new one has announced on its channel goes with it when it fails."""
+    guest_ = running(t, rings=2)
+    old = robot_of(t, guest_, {0: 1, 1: 2})
+    listener, path = listener_at(t, "new")
+
+    def at(robot, message):
+        if message.id == Front.SET_BACKEND_REQ_FD:
+            robot.to_front = guest_.channel_of(message)
+            return True
+        if message.id == Front.SET_VRING_KICK and robot.count(message.id) == 2:
+            robot.to_front.send(Back.VRING_HOST_NOTIFIER_MSG, wire.notifier(1, 0x1000, 0x2000),
+                                fds=[t.memfd()], lost=True)
+            guest_.to_front.expect(Back.VRING_HOST_NOTIFIER_MSG, own=True)
+            return gone(robot)
+        return False
+    Robot(t, "new", guest_.offer, listener=listener, at=at)
+    failed(switch(t, path))
+    message = guest_.to_front.expect(Back.VRING_HOST_NOTIFIER_MSG, own=True)
+    check(message.value & wire.NOFD, f"not taken back: {message}")
+    guest_.model.rebase({0: 1, 1: 2})
+    knows(old, guest_)
+    goes_on(guest_)
+
+
+@case(repeat=0)
+def switch_deaf_old(t):
+    """A device without rings whose old back-end reads nothing: a switch waits until it does."""
+    begin(t)
+    guest_ = Guest(t)
+    back, guest_.back = guest_.back, None
+    words = [wire.message(Front.SET_FEATURES, u64(ACKED | n * LOG_ALL)) for n in range(2)]
+    with contextlib.suppress(BlockingIOError):
+        for n in range(5000):                   # more than its socket holds
+            guest_.front.sock.send(words[n % 2], socket.MSG_DONTWAIT)
+            time.sleep(0.0005)
+    listener, path = listener_at(t, "new")
+    new = Robot(t, "new", guest_.offer, listener=listener)
+    asker = Client(t, t.control)
+    order(asker, path)
+    new.heard(Front.GET_FEATURES, 2)
+    time.sleep(0.1)
+    check(t.shim.alive(), "vushim is gone")
+    Robot(t, "old", guest_.offer, sock=back.sock)
+    done(asker.hear())
+    goes_on(guest_)
