@@ -324,6 +324,9 @@ static bool lose_next(struct device *d, enum ending ending, const char *detail,
     ev_timer_stop(d->loop, &d->hurry);
     if (switch_is_on(d)) {
         switch_failed(d, why);
+        if (switch_is_on(d)) {
+            begin_hurry(d); /* to the old one's word that it has its rings back */
+        }
     } else if (was_ready && !d->wire.alone) {
         device_tell(d, EVENT_STANDBY_LOST, NULL, N_ENDINGS, why);
     }
@@ -432,6 +435,7 @@ void device_end(struct device *d, struct side *side, enum ending ending, const c
     side_close(side);
     if (!d->closing) {
         d->closing = true;
+        switch_doom(d, side, ending_rows[ending].text);
         relay_stop_reading(&d->wire);
         relay_stop_reading(&d->channel);
         relay_stop_reading(&d->next.wire);
@@ -803,7 +807,7 @@ static void on_hurry_over(struct ev_loop *loop, ev_timer *w, int events)
     struct device *d = w->data;
     (void)loop;
     (void)events;
-    const char *why = switch_waits_for_old(d);
+    const char *why = switch_waits_for(d);
     if (successor_is_open(d) && why != NULL) {
         device_end(d, &d->next.wire.responder, ENDING_NOT_SWITCHED, why);
     } else if (successor_is_open(d)) {
@@ -811,6 +815,8 @@ static void on_hurry_over(struct ev_loop *loop, ev_timer *w, int events)
         char name[24];
         device_end(d, &d->next.wire.responder, ENDING_SILENT,
                    due != NULL ? message_name(SPACE_FRONT, due->request, name) : "");
+    } else if (switch_goes_back(d)) {
+        switch_say_late(d);
     } else if (switch_is_on(d)) {
         stop_seeking(d);
         switch_failed(d, "nobody listens there");

@@ -339,16 +339,14 @@ void switch_next_answered(struct device *d, const struct msg *answer)
     }
 }
 
-const char *switch_waits_for_old(const struct device *d)
+const char *switch_waits_for(const struct device *d)
 {
     const struct switching *s = &d->switching;
-    enum transfer_step step = s->transfer.step;
     if (s->stage == SWITCH_STOPPING) {
-        return "the old back-end has not completed what it has taken";
+        return s->n_pending > 0 ? "the old back-end does not say where its rings stand"
+                                : "the old back-end has not completed what it has taken";
     }
-    bool saves = step == TRANSFER_SAVE || step == TRANSFER_COPY || step == TRANSFER_SAVED;
-    return s->stage == SWITCH_STATE && saves ? "the old back-end has not written all of its state"
-                                             : NULL;
+    return s->stage == SWITCH_STATE ? transfer_waits_for(d) : NULL;
 }
 
 void switch_failed(struct device *d, const char *why)
@@ -392,6 +390,25 @@ void switch_lost_old(struct device *d)
     d->next.changed = d->next.changed || s->stage == SWITCH_STATE;
     transfer_stop(d);
     s->stage = SWITCH_PREPARING;
+}
+
+bool switch_goes_back(const struct device *d)
+{
+    const struct switching *s = &d->switching;
+    return s->stage == SWITCH_BACK || (s->stage == SWITCH_STOPPING && s->why[0] != '\0');
+}
+
+void switch_say_late(struct device *d)
+{
+    struct switching *s = &d->switching;
+    switch_done_fn *done = s->done;
+    char text[sizeof(s->why) + 64];
+    snprintf(text, sizeof(text), "%s; the old back-end does not answer either", s->why);
+    log_warn(d->options.name, NULL, "switch fails: %s", text);
+    s->done = NULL;
+    if (done != NULL) {
+        done(s->owner, d, text);
+    }
 }
 
 uint32_t switch_blackout_us(const struct device *d, size_t ring)
@@ -441,9 +458,18 @@ void switch_unused(struct device *d)
     }
 }
 
+void switch_doom(struct device *d, const struct side *side, const char *text)
+{
+    struct switching *s = &d->switching;
+    if (switch_is_on(d)) {
+        snprintf(s->why, sizeof(s->why), "the device is closed: %s %s", side->name, text);
+    }
+}
+
 void switch_abort(struct device *d)
 {
+    struct switching *s = &d->switching;
     if (switch_is_on(d)) {
-        finish(d, "the front-end has left");
+        finish(d, s->why[0] != '\0' ? s->why : "vushim stops");
     }
 }

@@ -13,7 +13,7 @@ from control import Client
 from harness import case
 from machine import (LOG_ALL, NET, PACKED, STOPS, Guest, Ram, Robot, begin, client, events, is_held,
                      knows, robot_of, status)
-from peers import PATIENCE, check, until
+from peers import PATIENCE, SLOW, check, until
 from takeover import (ACKED, done, failed, goes_on, listener_at, running, standby, switch,
                       with_standby)
 from wire import Back, Front, bits, u64
@@ -259,6 +259,109 @@ def announced_by_failed(t):
     guest_.model.rebase({0: 1, 1: 2})
     knows(old, guest_)
     goes_on(guest_)
+
+
+@case(repeat=0)
+def new_does_not_read_state(t):
+    """A state that the new one does not read: that is not the old one's fault."""
+    guest_ = running(t, rings=2, extra=("--answer-within", "0.5"))
+    old = robot_of(t, guest_, {0: 1, 1: 2})
+    old.state = bytes(1 << 20)
+    listener, path = listener_at(t, "new")
+
+    def at(robot, message):
+        if message.id != Front.SET_DEVICE_STATE_FD:
+            return False
+        robot.say(message, u64(wire.NOFD))
+        return True
+    Robot(t, "new", guest_.offer, listener=listener, at=at)
+    failed(switch(t, path), "new", "does not read")
+    guest_.model.rebase({0: 1, 1: 2})
+    knows(old, guest_)
+    goes_on(guest_)
+
+
+def other_end(t, kind):
+    """A descriptor that is no pipe."""
+    return {"event": t.eventfd, "file": t.memfd, "folder": lambda: t.add_fd(os.open("/", 0), "folder"),
+            "socket": lambda: t.add_fd(t.socketpair()[0].detach(), "end")}[kind]()
+
+
+@case({f"{kind}_{who}": {"kind": kind, "who": who}
+       for kind in ("event", "file", "folder", "socket") for who in ("old", "new")}, repeat=0)
+def state_by_no_pipe(t, kind, who):
+    """A descriptor of the back-end's own that is no pipe could keep vushim waiting."""
+    guest_ = running(t, rings=2)
+
+    def at(robot, message):
+        if message.id != Front.SET_DEVICE_STATE_FD:
+            return False
+        t.release(message.fds)
+        robot.peer.answer(message.id, u64(0), [other_end(t, kind)], own=True)
+        return True
+    old = robot_of(t, guest_, {0: 1, 1: 2}, at=at if who == "old" else None)
+    listener, path = listener_at(t, "new")
+    Robot(t, "new", guest_.offer, listener=listener, at=at if who == "new" else None)
+    failed(switch(t, path), who, "pipe")
+    guest_.model.rebase({0: 1, 1: 2})
+    knows(old, guest_)
+    goes_on(guest_)
+
+
+@case({"asked": {"request": Front.GET_VRING_BASE}, "back": {"request": Front.GET_FEATURES}}, repeat=0)
+def switch_mute_old(t, request):
+    """The old one does not say where its rings stand, or does not answer when it has got them back: who
+    has ordered the switch is told so in time, and the switch is over when it answers."""
+    guest_ = running(t, rings=2, extra=("--answer-within", "0.3"))
+    go = threading.Event()
+
+    def waits(_robot, message):
+        if message.id == request:
+            go.wait(PATIENCE)
+        return False
+
+    def fails(robot, message):
+        return message.id == Front.SET_VRING_KICK and gone(robot)
+    old = robot_of(t, guest_, {0: 1, 1: 2}, at=waits)
+    listener, path = listener_at(t, "new")
+    Robot(t, "new", guest_.offer, listener=listener, at=fails)
+    asker = Client(t, t.control)
+    order(asker, path)
+    failed(asker.hear(2 * SLOW), "old back-end does not")
+    check(status(t)["life"] == "switching", f"{status(t)['life']}")
+    go.set()
+    until(lambda: status(t)["life"] == "running", "the end")
+    events(t, "SWITCH_FAILED")
+    guest_.model.rebase({0: 1, 1: 2})
+    knows(old, guest_)
+    goes_on(guest_)
+
+
+@case({"front": {"who": "front"}, "back": {"who": "back"}}, repeat=0)
+def switch_device_closed(t, who):
+    """The device ends in the middle of a switch: the answer says whose doing it was."""
+    guest_ = running(t, "blk", rings=2, policy=None, extra=("--answer-within", "3"))
+    there, go = threading.Event(), threading.Event()
+
+    def at(robot, message):
+        if message.id == Front.GET_VRING_BASE:
+            there.set()
+            go.wait(PATIENCE)
+            return who == "back" and gone(robot)
+        return False
+    robot_of(t, guest_, {0: 1, 1: 2}, at=at)
+    listener, path = listener_at(t, "new")
+    Robot(t, "new", guest_.offer, listener=listener)
+    for ring in guest_.rings.values():
+        ring.played([0, 1, 2], [1])
+    asker = Client(t, t.control)
+    order(asker, path)
+    check(there.wait(PATIENCE), "not reached")
+    if who == "front":
+        guest_.front.close()
+        guest_.to_front.close()
+    go.set()
+    failed(asker.hear(), f"closed: {who} closed")
 
 
 @case(repeat=0)
