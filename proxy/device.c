@@ -592,7 +592,7 @@ static void take_over(struct device *d)
         snprintf(text, sizeof(text), "told everything in %.1f ms", share * 1e3);
     }
     if (switched) {
-        switch_succeeded(d);
+        switch_succeeded(d, gap);
     } else {
         device_tell(d, EVENT_BACK_TOOK_OVER, &d->wire.responder, N_ENDINGS, text);
         log_info(d->options.name, "back",
@@ -802,6 +802,16 @@ void device_settle_soon(struct device *d)
     settle_in(d, 0.001);
 }
 
+/* The new back-end of a switch has not been there. */
+static void say_nobody(struct device *d)
+{
+    const struct seeker *s = &d->places[PLACE_SWITCH].seeker;
+    char why[sizeof(s->endpoint.path) + 128];
+    snprintf(why, sizeof(why), "%s: %s (is the new back-end running?)", s->endpoint.path,
+             s->said != 0 ? strerror(s->said) : "nobody listens there");
+    switch_failed(d, why);
+}
+
 static void on_hurry_over(struct ev_loop *loop, ev_timer *w, int events)
 {
     struct device *d = w->data;
@@ -819,7 +829,7 @@ static void on_hurry_over(struct ev_loop *loop, ev_timer *w, int events)
         switch_say_late(d);
     } else if (switch_is_on(d)) {
         stop_seeking(d);
-        switch_failed(d, "nobody listens there");
+        say_nobody(d);
     }
 }
 
@@ -1142,7 +1152,10 @@ static void init_place(struct device *d, size_t n, const struct endpoint *e)
     place->used = true;
     place->endpoint = *e;
     listener_init(&place->listener, d->loop, back_accepted, place);
-    seeker_init(&place->seeker, d->loop, e, d->options.name, n == PLACE_BACK ? "back" : "standby",
+    seeker_init(&place->seeker, d->loop, e, d->options.name,
+                n == PLACE_BACK      ? "back"
+                : n == PLACE_STANDBY ? "standby"
+                                     : "new back",
                 back_found, place);
 }
 

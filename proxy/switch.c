@@ -35,7 +35,8 @@ static void finish(struct device *d, const char *error)
     s->channel_fd = close_keep_errno(s->channel_fd);
     transfer_stop(d);
     if (error != NULL) {
-        log_warn(d->options.name, NULL, "switch failed: %s", error);
+        log_warn(d->options.name, NULL, "switch to %s failed: %s",
+                 d->places[PLACE_SWITCH].endpoint.path, error);
         device_tell(d, EVENT_SWITCH_FAILED, NULL, N_ENDINGS, error);
     }
     if (done != NULL) {
@@ -404,7 +405,8 @@ void switch_say_late(struct device *d)
     switch_done_fn *done = s->done;
     char text[sizeof(s->why) + 64];
     snprintf(text, sizeof(text), "%s; the old back-end does not answer either", s->why);
-    log_warn(d->options.name, NULL, "switch fails: %s", text);
+    log_warn(d->options.name, NULL, "switch to %s fails: %s", d->places[PLACE_SWITCH].endpoint.path,
+             text);
     s->done = NULL;
     if (done != NULL) {
         done(s->owner, d, text);
@@ -425,23 +427,33 @@ static void count_blackout(struct device *d, uint32_t us)
     d->blackouts[k]++;
 }
 
-void switch_succeeded(struct device *d)
+/* When a ring has come to stand still; 0: it did not run. */
+static double stood_since(const struct device *d, size_t ring, double lost)
+{
+    bool died = lost != 0 && d->record.rings[ring].started;
+    return d->stopped_at[ring] == 0 && died ? lost : d->stopped_at[ring];
+}
+
+void switch_succeeded(struct device *d, double gap)
 {
     double now = monotonic_s();
     uint32_t most = 0;
-    char text[128];
+    char text[sizeof(d->options.back.path) + 128];
+    char back[sizeof(d->options.back.path) + 16];
     for (uint32_t ring = 0; ring < d->record.n_rings; ring++) {
-        double us = d->stopped_at[ring] == 0 ? 0 : (now - d->stopped_at[ring]) * 1e6;
+        double since = stood_since(d, ring, gap > 0 ? now - gap : 0);
+        double us = since == 0 ? 0 : (now - since) * 1e6;
         d->blackout_us[ring] = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
         most = d->blackout_us[ring] > most ? d->blackout_us[ring] : most;
-        if (d->stopped_at[ring] != 0) {
+        if (since != 0) {
             count_blackout(d, d->blackout_us[ring]);
         }
     }
     d->n_switched++;
     device_adopt_place(d);
-    snprintf(text, sizeof(text), "rings stood still for at most %u us", most);
-    log_info(d->options.name, "back", "has been switched to: %s", text);
+    endpoint_print(&d->options.back, back, sizeof(back));
+    snprintf(text, sizeof(text), "%s, rings stood still for at most %u us", back, most);
+    log_info(d->options.name, "back", "has been switched to %s", text);
     device_tell(d, EVENT_SWITCHED, &d->wire.responder, N_ENDINGS, text);
     finish(d, NULL);
 }

@@ -70,8 +70,8 @@ bool switch_goes_back(const struct device *d);
 void switch_say_late(struct device *d);
 /* The old back-end is gone: the new one is a successor like any other. */
 void switch_lost_old(struct device *d);
-/* The new one serves. */
-void switch_succeeded(struct device *d);
+/* The new one serves. `gap`: seconds for which there was no back-end. */
+void switch_succeeded(struct device *d, double gap);
 /* The new one can serve, and no front-end has relied on the old one. */
 void switch_unused(struct device *d);
 /* The device's life is about to end, because of what that side did (`text`). */
