@@ -317,8 +317,12 @@ static bool lose_next(struct device *d, enum ending ending, const char *detail,
         keep_region_of_next(d);
     }
     bool known = hold_look_again(d, ran, look, DETAIL_LEN);
-    snprintf(why, sizeof(why), "the new back-end %s%s%s", ending_rows[ending].text,
-             detail[0] != '\0' ? ": " : "", detail);
+    if (ending == ENDING_NOT_SWITCHED) { /* not for anything that it did */
+        snprintf(why, sizeof(why), "%s", detail);
+    } else {
+        snprintf(why, sizeof(why), "the new back-end %s%s%s", ending_rows[ending].text,
+                 detail[0] != '\0' ? ": " : "", detail);
+    }
     drop_next(d);
     d->next_failed = true;
     ev_timer_stop(d->loop, &d->hurry);
@@ -545,6 +549,18 @@ static void announce_config(struct device *d)
     msg_clear(&m);
 }
 
+/* `gap`: seconds without a back-end; `share`: since it was told the first thing. */
+static void print_takeover(double gap, double share, char *buf, size_t len)
+{
+    if (share > gap && gap > 0) {
+        snprintf(buf, len, "after %.1f ms, as it stood by", gap * 1e3);
+    } else if (gap > 0) {
+        snprintf(buf, len, "after %.1f ms, told everything in %.1f ms", gap * 1e3, share * 1e3);
+    } else {
+        snprintf(buf, len, "told everything in %.1f ms", share * 1e3);
+    }
+}
+
 /* The successor has been told everything and has shown that it has taken it. */
 static void take_over(struct device *d)
 {
@@ -585,12 +601,7 @@ static void take_over(struct device *d)
     if (reads_again) {
         announce_config(d);
     }
-    if (gap > 0) {
-        snprintf(text, sizeof(text), "after %.1f ms, told everything in %.1f ms", gap * 1e3,
-                 share * 1e3);
-    } else {
-        snprintf(text, sizeof(text), "told everything in %.1f ms", share * 1e3);
-    }
+    print_takeover(gap, share, text, sizeof(text));
     if (switched) {
         switch_succeeded(d, gap);
     } else {

@@ -148,6 +148,28 @@ def standby_front_speaks(t, word):
 
 
 @case(repeat=0)
+def who_serves(t):
+    """The state says which of several back-ends serves, and how long none has; a standby is not said to
+    have been told everything for as long as it has stood by."""
+    guest_, live, spare, (_, path) = with_standby(t)
+    standby(t)
+    first = status(t)
+    check(first["live"] == first["back"] and first["held_seconds"] is None, f"{first}")
+    time.sleep(0.3)
+    since = t.shim.mark()
+    live.leave()
+    t.shim.said("taken over .*as it stood by", since)
+    check(status(t)["live"] == f"connect:{path}", f"{status(t)}")
+    t.ends["back"][2].close()
+    spare.leave()
+    is_held(t)
+    until(lambda: status(t)["held_seconds"] > 0.05, "time to pass")
+    check(status(t)["live"] is None, f"{status(t)}")
+    goes_on(guest_)
+    t.stop_one(next(key for key, (shim, _) in t.shims.items() if shim is t.shim))
+
+
+@case(repeat=0)
 def another_comes_before_new(t):
     """The old one is lost in the middle of a switch and another one takes its place before the new one:
     the switch goes on with that one's rings stopped like those of the first."""
