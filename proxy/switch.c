@@ -29,9 +29,7 @@ bool switch_knows_rings(const struct device *d)
 static void finish(struct device *d, const char *error)
 {
     struct switching *s = &d->switching;
-    switch_done_fn *done = s->done;
     s->stage = SWITCH_NONE;
-    s->done = NULL;
     s->channel_fd = close_keep_errno(s->channel_fd);
     transfer_stop(d);
     if (error != NULL) {
@@ -39,6 +37,8 @@ static void finish(struct device *d, const char *error)
                  d->places[PLACE_SWITCH].endpoint.path, error);
         device_tell(d, EVENT_SWITCH_FAILED, NULL, N_ENDINGS, error);
     }
+    switch_done_fn *done = s->done; /* the event may have been too much for whoever waits */
+    s->done = NULL;
     if (done != NULL) {
         done(s->owner, d, error);
     }
@@ -344,8 +344,10 @@ const char *switch_waits_for(const struct device *d)
 {
     const struct switching *s = &d->switching;
     if (s->stage == SWITCH_STOPPING) {
-        return s->n_pending > 0 ? "the old back-end does not say where its rings stand"
-                                : "the old back-end has not completed what it has taken";
+        return s->n_pending > 0
+                   ? "the old back-end does not say where its rings stand (does it hang? ctl state "
+                     "says what its loss would mean)"
+                   : "the old back-end has not completed what it has taken";
     }
     return s->stage == SWITCH_STATE ? transfer_waits_for(d) : NULL;
 }

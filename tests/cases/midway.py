@@ -274,6 +274,24 @@ def two_orders_in_a_row(t):
 
 
 @case(repeat=0)
+def client_leaves_with_failure(t):
+    """Whoever ordered a switch leaves at the moment when it fails."""
+    guest_ = running(t, rings=1, extra=("--answer-within", "0.3"))
+    guest_.works()
+    asker = Client(t, t.control)
+    order(asker, t.path("nowhere"))
+    until(lambda: status(t)["life"] == "switching", "the switch")
+    os.kill(t.shim.pid, signal.SIGSTOP)
+    try:
+        asker.sock.close()
+        time.sleep(0.5)
+    finally:
+        os.kill(t.shim.pid, signal.SIGCONT)
+    events(t, "SWITCH_FAILED")
+    guest_.works()
+
+
+@case(repeat=0)
 def announced_by_failed(t):
     """What the new one has announced on its channel goes with it when it fails."""
     guest_ = running(t, rings=2)
