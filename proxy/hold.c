@@ -48,7 +48,9 @@ bool hold_may_replay(const struct device *d)
             return false;
         }
     }
-    return !r->incomplete && r->postcopy == POSTCOPY_NONE;
+    /* What the lost one has not moved of its state the next one would call good: that it fails is said
+     * before. */
+    return !r->incomplete && r->postcopy == POSTCOPY_NONE && !r->state_moves;
 }
 
 /* Where a ring goes on, to the record. False when that is not known: then its base is stale. */

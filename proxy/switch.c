@@ -52,6 +52,8 @@ static bool can_prepare(const struct device *d, char *why, size_t why_len)
         reason = "not everything that the front-end said could be kept";
     } else if (d->record.postcopy != POSTCOPY_NONE) {
         reason = "a postcopy migration is under way (try again when it is over)";
+    } else if (d->record.state_moves) {
+        reason = "the front-end is just moving the device's state (try again)";
     } else if (!d->wire.keeps) {
         reason = "nothing is kept with --on-back-end-loss close";
     }
@@ -406,7 +408,8 @@ void switch_say_late(struct device *d)
     struct switching *s = &d->switching;
     switch_done_fn *done = s->done;
     char text[sizeof(s->why) + 64];
-    snprintf(text, sizeof(text), "%s; the old back-end does not answer either", s->why);
+    snprintf(text, sizeof(text), "%s; the device stands still until the old back-end answers",
+             s->why);
     log_warn(d->options.name, NULL, "switch to %s fails: %s", d->places[PLACE_SWITCH].endpoint.path,
              text);
     s->done = NULL;
@@ -453,7 +456,7 @@ void switch_succeeded(struct device *d, double gap)
     }
     d->n_switched++;
     device_adopt_place(d);
-    endpoint_print(&d->options.back, back, sizeof(back));
+    endpoint_print(&d->places[d->live_place].endpoint, back, sizeof(back));
     snprintf(text, sizeof(text), "%s, rings stood still for at most %u us", back, most);
     log_info(d->options.name, "back", "has been switched to %s", text);
     device_tell(d, EVENT_SWITCHED, &d->wire.responder, N_ENDINGS, text);
@@ -464,7 +467,7 @@ void switch_unused(struct device *d)
 {
     if (switch_is_on(d)) {
         device_adopt_place(d);
-        d->next.place = PLACE_BACK;
+        d->next.place = d->live_place;
         memset(d->blackout_us, 0, d->record.n_rings * sizeof(d->blackout_us[0]));
         d->n_switched++;
         device_tell(d, EVENT_SWITCHED, NULL, N_ENDINGS, "no front-end is connected");

@@ -11,7 +11,7 @@ import time
 import wire
 from control import Client
 from harness import case
-from machine import (LOG_ALL, NET, PACKED, STOPS, Guest, Ram, Robot, begin, client, events, is_held,
+from machine import (LOG_ALL, NET, PACKED, Guest, Ram, Ring, Robot, begin, client, events, is_held,
                      knows, robot_of, status)
 from peers import PATIENCE, SLOW, check, until
 from takeover import (ACKED, done, failed, goes_on, listener_at, running, standby, switch,
@@ -167,6 +167,28 @@ def who_serves(t):
     check(status(t)["live"] is None, f"{status(t)}")
     goes_on(guest_)
     t.stop_one(next(key for key, (shim, _) in t.shims.items() if shim is t.shim))
+
+
+@case(repeat=0)
+def switch_to_standby(t):
+    """A planned change to the one that stands by: it is not connected to anew, as some end with their
+    first connection, and where the old one was the next standby is looked for; and back."""
+    guest_, live, spare, (_, path) = with_standby(t)
+    standby(t)
+    answer = done(switch(t, path))
+    check(answer["back"] == f"connect:{path}" == status(t)["live"], f"{answer}")
+    guest_.model.rebase({0: 10, 1: 11})
+    knows(spare, guest_)
+    check(not spare.gone.is_set() and live.gone.wait(PATIENCE), "the wrong one was left")
+    first = status(t)["back"]
+    again = Robot(t, "again", guest_.offer, listener=t.ends["back"][2])
+    check(standby(t)["back"] == first, f"{status(t)}")
+    spare.bases = {0: 20, 1: 21}
+    done(switch(t, first.removeprefix("connect:")))
+    guest_.model.rebase(spare.bases)
+    knows(again, guest_)
+    check(status(t)["live"] == first and not again.gone.is_set(), f"{status(t)}")
+    goes_on(guest_)
 
 
 @case(repeat=0)
@@ -383,7 +405,7 @@ def switch_mute_old(t, request):
     Robot(t, "new", guest_.offer, listener=listener, at=fails)
     asker = Client(t, t.control)
     order(asker, path)
-    failed(asker.hear(2 * SLOW), "old back-end does not")
+    failed(asker.hear(2 * SLOW), "stands still until the old back-end answers")
     check(status(t)["life"] == "switching", f"{status(t)['life']}")
     go.set()
     until(lambda: status(t)["life"] == "running", "the end")
@@ -418,6 +440,60 @@ def switch_device_closed(t, who):
         guest_.to_front.close()
     go.set()
     failed(asker.hear(), f"closed: {who} closed")
+
+
+def moves_state(t, direction, **how):
+    """A guest that is stopped for its migration and whose back-end has begun to write or read its
+    state."""
+    guest_ = running(t, "fs", rings=2, **how)
+    for n in range(2):
+        guest_.ask(Front.GET_VRING_BASE, wire.state(n), wire.state(n, 7 + n))
+    guest_.ask(Front.SET_DEVICE_STATE_FD, wire.state(direction), u64(wire.NOFD),
+               fds=[t.pipe()[1 - direction]])
+    return guest_
+
+
+@case({"save": {"direction": 0}, "load": {"direction": 1}, "asked": {"direction": 0, "asks": True}},
+      repeat=0)
+def state_lost_with_back_end(t, direction, asks=False):
+    """The back-end dies while it moves its state: whoever has come in its place cannot say that all of it
+    has been moved."""
+    guest_ = moves_state(t, direction)
+    if asks:
+        guest_.front.send(Front.CHECK_DEVICE_STATE, lost=True)
+        guest_.back.expect(Front.CHECK_DEVICE_STATE, own=True)
+    guest_.back.close()
+    guest_.back = None
+    new = Robot(t, "new", guest_.offer, listener=t.ends["back"][2])
+    new.heard(Front.GET_FEATURES)
+    if not asks:
+        time.sleep(0.1)
+        guest_.front.send(Front.CHECK_DEVICE_STATE, lost=True)
+    answer = guest_.front.expect(Front.CHECK_DEVICE_STATE, wire.REPLY, own=True)
+    check(answer.value != 0, "a state that nobody has moved is good")
+    check(not new.count(Front.CHECK_DEVICE_STATE), "the new one was asked")
+    knows(new, guest_)
+    goes_on(guest_)
+
+
+@case({"checked": {"request": Front.CHECK_DEVICE_STATE}, "goes_on": {"request": Front.SET_VRING_KICK}},
+      repeat=0)
+def switch_while_state_moves(t, request):
+    """Nor is such a device switched, until the front-end has asked, or goes on."""
+    guest_ = moves_state(t, 0)
+    listener, path = listener_at(t, "new")
+    failed(switch(t, path), "state")
+    if request == Front.CHECK_DEVICE_STATE:
+        guest_.ask(request, answer=u64(0))
+    else:
+        guest_.ring(Ring(guest_.rams[0], 0)).stands(0x130, 0x123)
+    robot_of(t, guest_, {0: 0x123})
+    new = Robot(t, "new", guest_.offer, listener=listener)
+    done(switch(t, path))
+    if request != Front.CHECK_DEVICE_STATE:
+        guest_.model.rebase({0: 0x123})
+    knows(new, guest_)
+    goes_on(guest_)
 
 
 @case(repeat=0)
