@@ -263,7 +263,7 @@ static json_t *switched_json(const struct device *d)
                                                    "blackout_us", (json_int_t)us));
         }
     }
-    endpoint_print(&d->options.back, back, sizeof(back));
+    endpoint_print(&d->places[d->live_place].endpoint, back, sizeof(back));
     return json_pack("{s:{s:o, s:o}}", "return", "back", text_json(back), "rings", rings);
 }
 

@@ -1215,14 +1215,25 @@ static void init(struct device *d, struct ev_loop *loop, const struct device_opt
     forget(d);
 }
 
+static bool is_same(const struct endpoint *a, const struct endpoint *b)
+{
+    return a->kind == ENDPOINT_CONNECT && b->kind == a->kind && strcmp(a->path, b->path) == 0;
+}
+
 void device_switch_place(struct device *d, const struct endpoint *e)
 {
     struct place *place = &d->places[PLACE_SWITCH];
+    bool stands_by = successor_is_open(d) && is_same(&d->places[d->next.place].endpoint, e);
     seeker_end(&place->seeker);
     init_place(d, PLACE_SWITCH, e);
     place->used = false; /* for nothing but the switch */
     stop_seeking(d);
-    drop_next(d);
+    if (stands_by) { /* some back-ends end with their first connection */
+        d->next.place = PLACE_SWITCH;
+        d->said_ready = false;
+    } else {
+        drop_next(d);
+    }
     begin_hurry(d);
     device_settle(d);
 }
@@ -1231,6 +1242,12 @@ void device_adopt_place(struct device *d)
 {
     struct place *back = &d->places[PLACE_BACK];
     struct endpoint e = d->places[PLACE_SWITCH].endpoint;
+    for (size_t k = 0; k < PLACE_SWITCH; k++) {
+        if (d->places[k].used && is_same(&d->places[k].endpoint, &e)) {
+            d->live_place = k; /* the other one is the standby's then */
+            return;
+        }
+    }
     listener_stop(&back->listener);
     seeker_end(&back->seeker);
     d->options.back = e;
