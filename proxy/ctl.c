@@ -168,9 +168,10 @@ static json_t *query_state(struct device *d, const json_t *arguments, char *why)
     const char *verdict;
     const char *reason;
     const struct restart_row *row = hold_verdict(d, &verdict, &reason);
+    enum restart_source source = hold_obstacle(d) != NULL ? SOURCE_NOWHERE : row->source;
     json_object_set_new(state, "restart",
                         json_pack("{s:s, s:s, s:s}", "verdict", verdict, "by",
-                                  restart_source_name(row->source), "why", reason));
+                                  restart_source_name(source), "why", reason));
     return state;
 }
 

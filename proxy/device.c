@@ -1062,7 +1062,8 @@ static void say_verdict(struct device *d)
         return;
     }
     d->said_verdict = row;
-    bool closed = row->verdict == RESTART_NONE && d->options.on_loss != LOSS_HOLD;
+    bool closed = hold_obstacle(d) != NULL ||
+                  (row->verdict == RESTART_NONE && d->options.on_loss != LOSS_HOLD);
     log_info(d->options.name, NULL, "if its back-end is lost it is %s: %s (%s)",
              closed ? "closed" : "held", name, text);
 }

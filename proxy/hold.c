@@ -34,10 +34,18 @@ const struct restart_row *hold_verdict(const struct device *d, const char **ret_
                                        const char **ret_text)
 {
     const struct restart_row *row = restart_row_of(device_of(d), &d->record);
+    const char *obstacle = hold_obstacle(d);
     bool idle = !any_runs(&d->record);
-    *ret_name = idle ? "sound" : restart_verdict_name(row);
-    *ret_text = idle ? "no ring has been started" : row->text;
+    *ret_name = obstacle != NULL ? "none" : idle ? "sound" : restart_verdict_name(row);
+    *ret_text = obstacle != NULL ? obstacle : idle ? "no ring has been started" : row->text;
     return row;
+}
+
+const char *hold_obstacle(const struct device *d)
+{
+    return d->record.incomplete ? "not everything that the front-end said could be kept"
+           : d->record.postcopy != POSTCOPY_NONE ? "a postcopy migration is under way"
+                                                 : NULL;
 }
 
 bool hold_may_replay(const struct device *d)
@@ -221,18 +229,14 @@ static bool mark_all_dirty(struct device *d, char *why, size_t why_len)
 
 static bool can_hold(struct device *d, char *why, size_t why_len)
 {
-    const struct record *r = &d->record;
+    const char *obstacle = hold_obstacle(d);
     bool asked = d->options.on_loss == LOSS_HOLD;
     if (d->options.on_loss == LOSS_CLOSE) {
         why[0] = '\0';
         return false;
     }
-    if (r->postcopy != POSTCOPY_NONE) {
-        snprintf(why, why_len, "a postcopy migration is under way");
-        return false;
-    }
-    if (r->incomplete) {
-        snprintf(why, why_len, "not everything that the front-end said could be kept");
+    if (obstacle != NULL) {
+        snprintf(why, why_len, "%s", obstacle);
         return false;
     }
     /* In a switch the old one has said where its rings stand before it was lost. */

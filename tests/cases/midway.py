@@ -12,7 +12,7 @@ import wire
 from control import Client
 from harness import case
 from machine import (LOG_ALL, NET, PACKED, Guest, Ram, Ring, Robot, begin, client, events, is_held,
-                     knows, robot_of, status)
+                     knows, robot_of, status, verdict)
 from peers import PATIENCE, SLOW, check, until
 from takeover import (ACKED, done, failed, goes_on, listener_at, running, standby, switch,
                       with_standby)
@@ -494,6 +494,16 @@ def switch_while_state_moves(t, request):
         guest_.model.rebase({0: 0x123})
     knows(new, guest_)
     goes_on(guest_)
+
+
+@case(repeat=0)
+def verdict_in_postcopy(t):
+    """What is said of a loss is what it would come to."""
+    guest_ = running(t, rings=1)
+    check(verdict(t)["verdict"] == "sound", f"{verdict(t)}")
+    guest_.ask(Front.POSTCOPY_ADVISE, answer=b"", answer_fds=[t.memfd()])
+    said = verdict(t)
+    check(said["verdict"] == "none" and said["by"] == "nowhere" and "postcopy" in said["why"], f"{said}")
 
 
 @case(repeat=0)
