@@ -312,8 +312,19 @@ static void keep_status(struct record *r, const struct message_row *row, uint64_
     }
 }
 
+/* Until the front-end has asked how it went, or goes on without. */
+static void record_state(struct record *r, const struct message_row *row)
+{
+    if (row->id == FRONT_SET_DEVICE_STATE_FD) {
+        r->state_moves = true;
+    } else if (row->id == FRONT_CHECK_DEVICE_STATE || row->id == FRONT_SET_VRING_KICK) {
+        r->state_moves = false;
+    }
+}
+
 static void record_reset(struct record *r)
 {
+    r->state_moves = false;
     r->n_rings = 0;
     r->last[FRONT_SET_STATUS].told = false;
     r->last[FRONT_SET_INFLIGHT_FD].told = false;
@@ -344,6 +355,7 @@ void record_request(struct record *r, const struct message_row *row, const struc
         record_reset(r);
     }
     record_memory(r, row, m);
+    record_state(r, row);
     if (field_of_kind(p, KIND_CONFIG_OFFSET) != NULL) {
         if ((row->traits & KEPT) != 0) {
             keep_config(r, m);

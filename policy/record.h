@@ -100,6 +100,8 @@ struct record {
     uint64_t features_acked;
     uint64_t protocol_acked;
     enum record_postcopy postcopy;
+    bool
+        state_moves; /* SET_DEVICE_STATE_FD: only this back-end can say whether all has been moved */
     bool incomplete; /* something could not be kept: no later back-end can be set up from this */
     struct record_last last[RECORD_REQUESTS];
     struct record_bytes config_set; /* SET_CONFIG: the bytes that the front-end has written */

@@ -193,8 +193,10 @@ int alone_take(struct relay *r, const struct message_row *row, struct msg *m,
     }
     enum expect expect = record_expects(&d->record, row, m);
     enum record_postcopy postcopy = d->record.postcopy;
+    bool moves = d->record.state_moves;
     record_request(&d->record, row, m);
-    d->record.postcopy = postcopy; /* it fails */
+    d->record.postcopy = postcopy;                          /* it fails */
+    d->record.state_moves = moves && d->record.state_moves; /* so does that */
     int err = device_keep(d, row, m);
     if (err < 0) {
         return err;
@@ -204,6 +206,8 @@ int alone_take(struct relay *r, const struct message_row *row, struct msg *m,
         return ALONE_SILENT;
     }
     kept_follow(&d->kept, &d->record); /* a reset ends rings that nobody will stop */
+    successor_hear(d, row, m);
+    successor_tell_heard(d);
     device_settle(d);
     return expect == EXPECT_ANSWER ? answer(d, row, m, ret_answer) : ALONE_SILENT;
 }
@@ -212,5 +216,7 @@ int alone_owed(struct relay *r, const struct message_row *row, const struct msg 
                struct msg *ret_answer)
 {
     struct device *d = r->owner;
+    bool began = row != NULL && row->id == FRONT_SET_DEVICE_STATE_FD;
+    d->record.state_moves = d->record.state_moves && !began; /* it fails */
     return row == NULL ? take_unknown(d, m, ret_answer) : answer(d, row, m, ret_answer);
 }

@@ -109,6 +109,17 @@ static json_t *standby_json(const struct device *d)
                      there ? successor_state_name(d->next.state) : "connecting");
 }
 
+/* Where the back-end is from that serves now. */
+static json_t *live_json(const struct device *d)
+{
+    char back[256];
+    if (!device_is_live(d)) {
+        return json_null();
+    }
+    endpoint_print(&d->places[d->live_place].endpoint, back, sizeof(back));
+    return text_json(back);
+}
+
 static json_t *restarts_json(const struct device *d)
 {
     json_t *blackouts = json_object();
@@ -132,13 +143,14 @@ static json_t *query_status(struct device *d, const json_t *arguments, char *why
     char back[256];
     endpoint_print(&d->options.front, front, sizeof(front));
     endpoint_print(&d->options.back, back, sizeof(back));
-    return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o}", "name",
-                     d->options.name, "front", text_json(front), "back", text_json(back), "life",
-                     life_of(d), "waits_for", waits_json(&d->wire), "channel_waits_for",
-                     waits_json(&d->channel), "requests", (json_int_t)d->wire.n_requests, "answers",
-                     (json_int_t)d->wire.n_answers, "refused", (json_int_t)d->wire.n_refused,
-                     "standby", standby_json(d), "restarts", restarts_json(d), "endings",
-                     endings_json(d));
+    json_t *held = d->held ? json_real(monotonic_s() - d->held_since) : json_null();
+    return json_pack("{s:s, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o}",
+                     "name", d->options.name, "front", text_json(front), "back", text_json(back),
+                     "live", live_json(d), "life", life_of(d), "held_seconds", held, "waits_for",
+                     waits_json(&d->wire), "channel_waits_for", waits_json(&d->channel), "requests",
+                     (json_int_t)d->wire.n_requests, "answers", (json_int_t)d->wire.n_answers,
+                     "refused", (json_int_t)d->wire.n_refused, "standby", standby_json(d),
+                     "restarts", restarts_json(d), "endings", endings_json(d));
 }
 
 static json_t *query_state(struct device *d, const json_t *arguments, char *why)
@@ -156,9 +168,10 @@ static json_t *query_state(struct device *d, const json_t *arguments, char *why)
     const char *verdict;
     const char *reason;
     const struct restart_row *row = hold_verdict(d, &verdict, &reason);
+    enum restart_source source = hold_obstacle(d) != NULL ? SOURCE_NOWHERE : row->source;
     json_object_set_new(state, "restart",
                         json_pack("{s:s, s:s, s:s}", "verdict", verdict, "by",
-                                  restart_source_name(row->source), "why", reason));
+                                  restart_source_name(source), "why", reason));
     return state;
 }
 
@@ -265,7 +278,7 @@ static json_t *switched_json(const struct device *d)
                                                    "blackout_us", (json_int_t)us));
         }
     }
-    endpoint_print(&d->options.back, back, sizeof(back));
+    endpoint_print(&d->places[d->live_place].endpoint, back, sizeof(back));
     return json_pack("{s:{s:o, s:o}}", "return", "back", text_json(back), "rings", rings);
 }
 

@@ -365,13 +365,20 @@ static bool lose_next(struct device *d, enum ending ending, const char *detail,
         keep_region_of_next(d);
     }
     bool known = hold_look_again(d, ran, look, DETAIL_LEN);
-    snprintf(why, sizeof(why), "the new back-end %s%s%s", ending_rows[ending].text,
-             detail[0] != '\0' ? ": " : "", detail);
+    if (ending == ENDING_NOT_SWITCHED) { /* not for anything that it did */
+        snprintf(why, sizeof(why), "%s", detail);
+    } else {
+        snprintf(why, sizeof(why), "the new back-end %s%s%s", ending_rows[ending].text,
+                 detail[0] != '\0' ? ": " : "", detail);
+    }
     drop_next(d);
     d->next_failed = true;
     ev_timer_stop(d->loop, &d->hurry);
     if (switch_is_on(d)) {
         switch_failed(d, why);
+        if (switch_is_on(d)) {
+            begin_hurry(d); /* to the old one's word that it has its rings back */
+        }
     } else if (was_ready && !d->wire.alone) {
         device_tell(d, EVENT_STANDBY_LOST, NULL, N_ENDINGS, why);
     }
@@ -480,6 +487,7 @@ void device_end(struct device *d, struct side *side, enum ending ending, const c
     side_close(side);
     if (!d->closing) {
         d->closing = true;
+        switch_doom(d, side, ending_rows[ending].text);
         relay_stop_reading(&d->wire);
         relay_stop_reading(&d->channel);
         relay_stop_reading(&d->next.wire);
@@ -590,6 +598,18 @@ static void announce_config(struct device *d)
     msg_clear(&m);
 }
 
+/* `gap`: seconds without a back-end; `share`: since it was told the first thing. */
+static void print_takeover(double gap, double share, char *buf, size_t len)
+{
+    if (share > gap && gap > 0) {
+        snprintf(buf, len, "after %.1f ms, as it stood by", gap * 1e3);
+    } else if (gap > 0) {
+        snprintf(buf, len, "after %.1f ms, told everything in %.1f ms", gap * 1e3, share * 1e3);
+    } else {
+        snprintf(buf, len, "told everything in %.1f ms", share * 1e3);
+    }
+}
+
 /* The successor has been told everything and has shown that it has taken it. */
 static void take_over(struct device *d)
 {
@@ -630,14 +650,9 @@ static void take_over(struct device *d)
     if (reads_again) {
         announce_config(d);
     }
-    if (gap > 0) {
-        snprintf(text, sizeof(text), "after %.1f ms, told everything in %.1f ms", gap * 1e3,
-                 share * 1e3);
-    } else {
-        snprintf(text, sizeof(text), "told everything in %.1f ms", share * 1e3);
-    }
+    print_takeover(gap, share, text, sizeof(text));
     if (switched) {
-        switch_succeeded(d);
+        switch_succeeded(d, gap);
     } else {
         device_tell(d, EVENT_BACK_TOOK_OVER, &d->wire.responder, N_ENDINGS, text);
         log_info(d->options.name, "back",
@@ -689,6 +704,9 @@ static bool next_is_ready(struct device *d)
 {
     if (!d->wire.open) {
         switch_unused(d);
+    }
+    if (!successor_is_open(d)) {
+        return false; /* whoever was told that it is done has ordered the next one */
     }
     if (!front_is_open(d)) {
         ev_timer_stop(d->loop, &d->hurry);
@@ -857,23 +875,34 @@ void device_settle_soon(struct device *d)
     settle_in(d, 0.001);
 }
 
+/* The new back-end of a switch has not been there. */
+static void say_nobody(struct device *d)
+{
+    const struct seeker *s = &d->places[PLACE_SWITCH].seeker;
+    char why[sizeof(s->endpoint.path) + 128];
+    snprintf(why, sizeof(why), "%s: %s (is the new back-end running?)", s->endpoint.path,
+             s->said != 0 ? strerror(s->said) : "nobody listens there");
+    switch_failed(d, why);
+}
+
 static void on_hurry_over(struct ev_loop *loop, ev_timer *w, int events)
 {
     struct device *d = w->data;
     (void)loop;
     (void)events;
-    if (switch_late(d) != NULL) {
-        const char *why = switch_late(d);
-        drop_next(d);
-        switch_failed(d, why);
+    const char *why = switch_waits_for(d);
+    if (successor_is_open(d) && why != NULL) {
+        device_end(d, &d->next.wire.responder, ENDING_NOT_SWITCHED, why);
     } else if (successor_is_open(d)) {
         const struct answer *due = answers_oldest_due(&d->next.wire.answers);
         char name[24];
         device_end(d, &d->next.wire.responder, ENDING_SILENT,
                    due != NULL ? message_name(SPACE_FRONT, due->request, name) : "");
+    } else if (switch_goes_back(d)) {
+        switch_say_late(d);
     } else if (switch_is_on(d)) {
         stop_seeking(d);
-        switch_failed(d, "nobody listens there");
+        say_nobody(d);
     }
 }
 
@@ -1163,7 +1192,8 @@ static void say_verdict(struct device *d)
         return;
     }
     d->said_verdict = row;
-    bool closed = row->verdict == RESTART_NONE && d->options.on_loss != LOSS_HOLD;
+    bool closed = hold_obstacle(d) != NULL ||
+                  (row->verdict == RESTART_NONE && d->options.on_loss != LOSS_HOLD);
     log_info(d->options.name, NULL, "if its back-end is lost it is %s: %s (%s)",
              closed ? "closed" : "held", name, text);
 }
@@ -1271,7 +1301,10 @@ static void init_place(struct device *d, size_t n, const struct endpoint *e)
     place->used = true;
     place->endpoint = *e;
     listener_init(&place->listener, d->loop, back_accepted, place);
-    seeker_init(&place->seeker, d->loop, e, d->options.name, n == PLACE_BACK ? "back" : "standby",
+    seeker_init(&place->seeker, d->loop, e, d->options.name,
+                n == PLACE_BACK      ? "back"
+                : n == PLACE_STANDBY ? "standby"
+                                     : "new back",
                 back_found, place);
 }
 
@@ -1320,14 +1353,25 @@ static void init(struct device *d, struct ev_loop *loop, const struct device_opt
     forget(d);
 }
 
+static bool is_same(const struct endpoint *a, const struct endpoint *b)
+{
+    return a->kind == ENDPOINT_CONNECT && b->kind == a->kind && strcmp(a->path, b->path) == 0;
+}
+
 void device_switch_place(struct device *d, const struct endpoint *e)
 {
     struct place *place = &d->places[PLACE_SWITCH];
+    bool stands_by = successor_is_open(d) && is_same(&d->places[d->next.place].endpoint, e);
     seeker_end(&place->seeker);
     init_place(d, PLACE_SWITCH, e);
     place->used = false; /* for nothing but the switch */
     stop_seeking(d);
-    drop_next(d);
+    if (stands_by) { /* some back-ends end with their first connection */
+        d->next.place = PLACE_SWITCH;
+        d->said_ready = false;
+    } else {
+        drop_next(d);
+    }
     begin_hurry(d);
     device_settle(d);
 }
@@ -1336,6 +1380,12 @@ void device_adopt_place(struct device *d)
 {
     struct place *back = &d->places[PLACE_BACK];
     struct endpoint e = d->places[PLACE_SWITCH].endpoint;
+    for (size_t k = 0; k < PLACE_SWITCH; k++) {
+        if (d->places[k].used && is_same(&d->places[k].endpoint, &e)) {
+            d->live_place = k; /* the other one is the standby's then */
+            return;
+        }
+    }
     listener_stop(&back->listener);
     seeker_end(&back->seeker);
     d->options.back = e;

@@ -34,9 +34,10 @@ const struct restart_row *hold_verdict(const struct device *d, const char **ret_
                                        const char **ret_text)
 {
     const struct restart_row *row = restart_row_of(device_of(d), &d->record);
+    const char *obstacle = hold_obstacle(d);
     bool idle = !any_runs(&d->record);
-    *ret_name = idle ? "sound" : restart_verdict_name(row);
-    *ret_text = idle ? "no ring has been started" : row->text;
+    *ret_name = obstacle != NULL ? "none" : idle ? "sound" : restart_verdict_name(row);
+    *ret_text = obstacle != NULL ? obstacle : idle ? "no ring has been started" : row->text;
     return row;
 }
 
@@ -55,7 +56,9 @@ bool hold_may_replay(const struct device *d)
             return false;
         }
     }
-    return hold_obstacle(d) == NULL;
+    /* What the lost one has not moved of its state the next one would call good: that it fails is said
+     * before. */
+    return hold_obstacle(d) == NULL && !r->state_moves;
 }
 
 /* Where a ring goes on, to the record. False when that is not known: then its base is stale. */
@@ -287,5 +290,7 @@ bool hold_begin(struct device *d, char *why, size_t why_len)
         log_warn(d->options.name, NULL, "not all can be kept: %s", text);
     }
     relay_lose_responder(&d->wire);
+    /* One that is being told the rings hears of nothing else. */
+    d->wire.paused = successor_is_open(d) && d->next.state >= FINISHING;
     return true;
 }

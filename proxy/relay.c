@@ -627,6 +627,10 @@ void relay_open(struct relay *r, const struct rewrite *w, struct record *record)
 
 int relay_ask(struct relay *r, struct msg *m, bool has_answer)
 {
+    if (!side_has_room(&r->responder) || (has_answer && answers_full(&r->answers))) {
+        msg_clear(m);
+        return -ENOBUFS;
+    }
     if (has_answer) {
         answers_push(&r->answers, (struct answer){ .request = m->head.request,
                                                    .kind = ANSWER_TO_US,

@@ -84,7 +84,8 @@ void relay_init(struct relay *r, struct ev_loop *loop, enum wire_space space, co
                 const struct interface *interface, const struct relay_hooks *hooks, void *owner);
 /* From here on requests are relayed under these rules. */
 void relay_open(struct relay *r, const struct rewrite *w, struct record *record);
-/* Sends a question of vushim's own (taken) to the responder. */
+/* Sends a question of vushim's own (taken) to the responder. 0, or -errno: -ENOBUFS where there is no room,
+ * as beside one that answers without having read. */
 int relay_ask(struct relay *r, struct msg *m, bool has_answer);
 /* The responder is gone, the requester stays: the device answers in its place. */
 void relay_lose_responder(struct relay *r);

@@ -29,15 +29,16 @@ bool switch_knows_rings(const struct device *d)
 static void finish(struct device *d, const char *error)
 {
     struct switching *s = &d->switching;
-    switch_done_fn *done = s->done;
     s->stage = SWITCH_NONE;
-    s->done = NULL;
     s->channel_fd = close_keep_errno(s->channel_fd);
     transfer_stop(d);
     if (error != NULL) {
-        log_warn(d->options.name, NULL, "switch failed: %s", error);
+        log_warn(d->options.name, NULL, "switch to %s failed: %s",
+                 d->places[PLACE_SWITCH].endpoint.path, error);
         device_tell(d, EVENT_SWITCH_FAILED, NULL, N_ENDINGS, error);
     }
+    switch_done_fn *done = s->done; /* the event may have been too much for whoever waits */
+    s->done = NULL;
     if (done != NULL) {
         done(s->owner, d, error);
     }
@@ -46,13 +47,23 @@ static void finish(struct device *d, const char *error)
 /* Everything is there that a new back-end must be told. */
 static bool can_prepare(const struct device *d, char *why, size_t why_len)
 {
-    const char *reason =
-        d->wire.keeps ? hold_obstacle(d) : "nothing is kept with --on-back-end-loss close";
+    const char *reason = !d->wire.keeps ? "nothing is kept with --on-back-end-loss close"
+                         : d->record.state_moves
+                             ? "the front-end is just moving the device's state (try again)"
+                             : hold_obstacle(d);
     if (reason != NULL) {
         snprintf(why, why_len, "%s%s", reason,
                  d->record.postcopy != POSTCOPY_NONE ? " (try again when it is over)" : "");
     }
     return reason == NULL;
+}
+
+/* No ring has been stopped yet. */
+static void forget_stops(struct device *d)
+{
+    d->switching.at = d->switching.n_asked = d->switching.n_answered = 0;
+    memset(d->stopped_at, 0, d->n_stopped_at * sizeof(d->stopped_at[0]));
+    d->n_stopped_at = 0;
 }
 
 int switch_begin(struct device *d, const struct endpoint *e, switch_done_fn *done, void *owner,
@@ -74,16 +85,19 @@ int switch_begin(struct device *d, const struct endpoint *e, switch_done_fn *don
             "a socket of its own in that place)");
         return -EINVAL;
     }
+    if (successor_is_open(d) && d->next.state >= FINISHING) {
+        /* It may have used rings by now. */
+        snprintf(why, why_len, "a back-end is just taking over (try again)");
+        return -EAGAIN;
+    }
     if (!can_prepare(d, why, why_len)) {
         return -EINVAL;
     }
     s->done = done;
     s->owner = owner;
     s->why[0] = '\0';
-    s->at = s->n_asked = s->n_answered = 0;
     s->channel_fd = -1;
-    memset(d->stopped_at, 0, d->n_stopped_at * sizeof(d->stopped_at[0]));
-    d->n_stopped_at = 0;
+    forget_stops(d);
     s->stage = SWITCH_PREPARING;
     device_switch_place(d, e);
     return 0;
@@ -261,6 +275,7 @@ void switch_prepared(struct device *d)
         device_end(d, &d->next.wire.responder, ENDING_NOT_SWITCHED, lost);
         return;
     }
+    forget_stops(d); /* those of one that has been lost meanwhile do not count */
     d->switching.stage = SWITCH_STOPPING;
     d->wire.paused = true;
     relay_update(&d->wire);
@@ -272,17 +287,17 @@ void switch_advance(struct device *d)
     struct switching *s = &d->switching;
     if (s->stage == SWITCH_STOPPING) {
         stop_rings(d);
+        bool room = side_has_room(&d->wire.responder) && !answers_full(&d->wire.answers) &&
+                    side_has_room(&d->next.wire.responder);
         bool stopped = s->stage == SWITCH_STOPPING && s->n_answered == s->n_asked &&
                        s->at >= 2 * (size_t)d->record.n_rings;
-        if (stopped && s->why[0] == '\0' && !keeps_requests(d) && !hold_is_drained(d)) {
+        bool goes_on = s->why[0] == '\0';
+        if (stopped && goes_on && !keeps_requests(d) && !hold_is_drained(d)) {
             /* It has answered before its requests were complete. */
             device_settle_soon(d);
-        } else if (stopped && s->why[0] == '\0') {
+        } else if (stopped && goes_on && room) {
             hand_over(d);
-        } else if (stopped) {
-            if (s->channel_fd >= 0) {
-                channel_attach_take(d, steal_fd(&s->channel_fd));
-            }
+        } else if (stopped && !goes_on) {
             s->stage = SWITCH_BACK;
             s->fence = false;
             s->replay = (struct replay){ .part = REPLAY_RINGS };
@@ -349,17 +364,16 @@ void switch_next_answered(struct device *d, const struct msg *answer)
     }
 }
 
-const char *switch_late(const struct device *d)
+const char *switch_waits_for(const struct device *d)
 {
     const struct switching *s = &d->switching;
-    if (s->stage == SWITCH_STATE) {
-        enum transfer_step step = s->transfer.step;
-        bool reads = step == TRANSFER_LOAD || step == TRANSFER_LOADED;
-        return reads ? NULL : "the old back-end does not write its state";
+    if (s->stage == SWITCH_STOPPING) {
+        return s->n_answered < s->n_asked
+                   ? "the old back-end does not say where its rings stand (does it hang? ctl state "
+                     "says what its loss would mean)"
+                   : "the old back-end does not complete what it has taken";
     }
-    return s->stage != SWITCH_STOPPING  ? NULL
-           : s->n_answered < s->n_asked ? "the old back-end does not say where its rings stand"
-                                        : "the old back-end does not complete what it has taken";
+    return s->stage == SWITCH_STATE ? transfer_waits_for(d) : NULL;
 }
 
 void switch_failed(struct device *d, const char *why)
@@ -374,6 +388,16 @@ void switch_failed(struct device *d, const char *why)
         return;
     }
     transfer_stop(d);
+    if (s->stage == SWITCH_STARTING) {
+        channel_lose_back(d);
+        channel_attach_take(d, steal_fd(&s->channel_fd));
+    }
+    if (!hold_may_replay(d)) {
+        /* The new one has used rings, and where they stand nobody knows. */
+        s->stage = SWITCH_BACK;
+        device_end(d, &d->wire.responder, ENDING_NOT_SOUND, "");
+        return;
+    }
     /* What is still to be stopped is stopped first: then all go back alike. */
     s->stage = SWITCH_STOPPING;
     switch_advance(d);
@@ -382,14 +406,37 @@ void switch_failed(struct device *d, const char *why)
 void switch_lost_old(struct device *d)
 {
     struct switching *s = &d->switching;
+    if (s->stage == SWITCH_NONE) {
+        return;
+    }
     if (s->stage == SWITCH_BACK || s->why[0] != '\0') {
         finish(d, s->why[0] != '\0' ? s->why : "both back-ends are lost");
-    } else if (s->stage != SWITCH_NONE) {
-        /* One that has got a part of the old one's state is begun anew. */
-        d->next.changed = d->next.changed || s->stage == SWITCH_STATE;
-        transfer_stop(d);
-        msg_clear(&d->next.inflight);
-        s->stage = SWITCH_PREPARING;
+        return;
+    }
+    /* One that has got a part of the old one's state is begun anew. */
+    d->next.changed = d->next.changed || s->stage == SWITCH_STATE;
+    transfer_stop(d);
+    s->stage = SWITCH_PREPARING;
+}
+
+bool switch_goes_back(const struct device *d)
+{
+    const struct switching *s = &d->switching;
+    return s->stage == SWITCH_BACK || (s->stage == SWITCH_STOPPING && s->why[0] != '\0');
+}
+
+void switch_say_late(struct device *d)
+{
+    struct switching *s = &d->switching;
+    switch_done_fn *done = s->done;
+    char text[sizeof(s->why) + 64];
+    snprintf(text, sizeof(text), "%s; the device stands still until the old back-end answers",
+             s->why);
+    log_warn(d->options.name, NULL, "switch to %s fails: %s", d->places[PLACE_SWITCH].endpoint.path,
+             text);
+    s->done = NULL;
+    if (done != NULL) {
+        done(s->owner, d, text);
     }
 }
 
@@ -407,23 +454,33 @@ static void count_blackout(struct device *d, uint32_t us)
     d->blackouts[k]++;
 }
 
-void switch_succeeded(struct device *d)
+/* When a ring has come to stand still; 0: it did not run. */
+static double stood_since(const struct device *d, size_t ring, double lost)
+{
+    bool died = lost != 0 && d->record.rings[ring].started;
+    return d->stopped_at[ring] == 0 && died ? lost : d->stopped_at[ring];
+}
+
+void switch_succeeded(struct device *d, double gap)
 {
     double now = monotonic_s();
     uint32_t most = 0;
-    char text[128];
+    char text[sizeof(d->options.back.path) + 128];
+    char back[sizeof(d->options.back.path) + 16];
     for (uint32_t ring = 0; ring < d->record.n_rings; ring++) {
-        double us = d->stopped_at[ring] == 0 ? 0 : (now - d->stopped_at[ring]) * 1e6;
+        double since = stood_since(d, ring, gap > 0 ? now - gap : 0);
+        double us = since == 0 ? 0 : (now - since) * 1e6;
         d->blackout_us[ring] = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
         most = d->blackout_us[ring] > most ? d->blackout_us[ring] : most;
-        if (d->stopped_at[ring] != 0) {
+        if (since != 0) {
             count_blackout(d, d->blackout_us[ring]);
         }
     }
     d->n_switched++;
     device_adopt_place(d);
-    snprintf(text, sizeof(text), "rings stood still for at most %u us", most);
-    log_info(d->options.name, "back", "has been switched to: %s", text);
+    endpoint_print(&d->places[d->live_place].endpoint, back, sizeof(back));
+    snprintf(text, sizeof(text), "%s, rings stood still for at most %u us", back, most);
+    log_info(d->options.name, "back", "has been switched to %s", text);
     device_tell(d, EVENT_SWITCHED, &d->wire.responder, N_ENDINGS, text);
     finish(d, NULL);
 }
@@ -432,7 +489,7 @@ void switch_unused(struct device *d)
 {
     if (switch_is_on(d)) {
         device_adopt_place(d);
-        d->next.place = PLACE_BACK;
+        d->next.place = d->live_place;
         memset(d->blackout_us, 0, d->record.n_rings * sizeof(d->blackout_us[0]));
         d->n_switched++;
         device_tell(d, EVENT_SWITCHED, NULL, N_ENDINGS, "no front-end is connected");
@@ -440,9 +497,18 @@ void switch_unused(struct device *d)
     }
 }
 
+void switch_doom(struct device *d, const struct side *side, const char *text)
+{
+    struct switching *s = &d->switching;
+    if (switch_is_on(d)) {
+        snprintf(s->why, sizeof(s->why), "the device is closed: %s %s", side->name, text);
+    }
+}
+
 void switch_abort(struct device *d)
 {
+    struct switching *s = &d->switching;
     if (switch_is_on(d)) {
-        finish(d, "the front-end has left");
+        finish(d, s->why[0] != '\0' ? s->why : "vushim stops");
     }
 }

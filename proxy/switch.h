@@ -11,6 +11,7 @@
 #include "transfer.h"
 
 struct device;
+struct side;
 
 /* It is over; `error` NULL: the new back-end serves, else why the old one still does. */
 typedef void switch_done_fn(void *owner, struct device *d, const char *error);
@@ -59,16 +60,22 @@ void switch_advance(struct device *d);
 /* The old back-end's answer, or the new one's, to a question of the switch. */
 void switch_answered(struct device *d, const struct msg *answer);
 void switch_next_answered(struct device *d, const struct msg *answer);
-/* What takes too long now, if that is not the new back-end's fault; NULL. */
-const char *switch_late(const struct device *d);
+/* It takes too long: why, unless it is an answer of the new back-end that is missing; NULL. */
+const char *switch_waits_for(const struct device *d);
 /* The new back-end is gone, or of no use. */
 void switch_failed(struct device *d, const char *why);
+/* It has failed, and the old back-end has not shown yet that it has its rings back. */
+bool switch_goes_back(const struct device *d);
+/* That takes too long: whoever waits for the end is told so. */
+void switch_say_late(struct device *d);
 /* The old back-end is gone: the new one is a successor like any other. */
 void switch_lost_old(struct device *d);
-/* The new one serves. */
-void switch_succeeded(struct device *d);
+/* The new one serves. `gap`: seconds for which there was no back-end. */
+void switch_succeeded(struct device *d, double gap);
 /* The new one can serve, and no front-end has relied on the old one. */
 void switch_unused(struct device *d);
+/* The device's life is about to end, because of what that side did (`text`). */
+void switch_doom(struct device *d, const struct side *side, const char *text);
 /* The device's life ends. */
 void switch_abort(struct device *d);
 /* How long a ring stood still in the last switch, in microseconds; 0: it did not run. */

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "device.h"
 
@@ -17,10 +18,11 @@ enum { PHASE_STOPPED };
 /* A pipe's room. */
 #define CHUNK ((size_t)65536)
 
-static void fail(struct device *d, const char *who, const char *what)
+/* `more` may be "". */
+static void fail(struct device *d, const char *who, const char *what, const char *more)
 {
     char why[128];
-    snprintf(why, sizeof(why), "the %s back-end %s", who, what);
+    snprintf(why, sizeof(why), "the %s back-end %s%s", who, what, more);
     transfer_stop(d);
     device_end(d, &d->next.wire.responder, ENDING_NOT_SWITCHED, why);
 }
@@ -51,7 +53,7 @@ static void ask_take(struct device *d, bool new, uint32_t request, const void *b
     }
     close_keep_errno(fd);
     if (err < 0) {
-        fail(d, new ? "new" : "old", strerror(-err));
+        fail(d, new ? "new" : "old", "cannot be asked: ", strerror(-err));
     } else if (new) {
         successor_ask_msg(d, &m);
     } else {
@@ -70,7 +72,7 @@ static void ask_for_state(struct device *d, uint32_t direction, int *ret_end)
     bool load = direction == DIRECTION_LOAD;
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0) {
-        fail(d, load ? "new" : "old", "cannot be given a pipe");
+        fail(d, load ? "new" : "old", "cannot be given a pipe: ", strerror(errno));
         return;
     }
     *ret_end = ends[load ? 1 : 0];
@@ -83,19 +85,37 @@ void transfer_begin(struct device *d)
     ask_for_state(d, DIRECTION_SAVE, &d->switching.transfer.from);
 }
 
-/* It may give a descriptor of its own instead of the one it was sent. */
-static bool takes_part(const struct msg *answer, int *end)
+static bool is_pipe(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
+/* It may give a descriptor of its own instead of the one it was sent. One that is no pipe could keep us
+ * waiting in the middle of a copy. False, and the switch has failed: it does not take part. */
+static bool takes_part(struct device *d, const char *who, const char *refusal,
+                       const struct msg *answer, int *end)
 {
     uint64_t value;
     memcpy(&value, answer->body, sizeof(value));
     if ((value & STATE_ERROR) != 0) {
+        fail(d, who, refusal, "");
         return false;
     }
-    if ((value & STATE_NO_FD) == 0 && answer->fds.n > 0) {
-        close_keep_errno(*end);
-        *end = fcntl(answer->fds.fd[0], F_DUPFD_CLOEXEC, 0);
+    if ((value & STATE_NO_FD) != 0 || answer->fds.n == 0) {
+        return true;
     }
-    return *end >= 0;
+    if (!is_pipe(answer->fds.fd[0])) {
+        fail(d, who, "gives a descriptor for the state that is no pipe", "");
+        return false;
+    }
+    close_keep_errno(*end);
+    *end = fcntl(answer->fds.fd[0], F_DUPFD_CLOEXEC, 0);
+    if (*end < 0) {
+        fail(d, who, "has given a pipe that cannot be kept: ", strerror(errno));
+        return false;
+    }
+    return true;
 }
 
 /* ---- copying ---- */
@@ -129,7 +149,11 @@ static void on_ready(struct ev_loop *loop, ev_io *w, int events)
         return;
     }
     if (n < 0) {
-        fail(d, "new", errno == EPIPE ? "does not read the old one's state" : strerror(errno));
+        if (errno == EPIPE) {
+            fail(d, "new", "does not read the old one's state", "");
+        } else {
+            fail(d, "new", "cannot be given the old one's state: ", strerror(errno));
+        }
         return;
     }
     ev_io_stop(d->loop, &t->watch);
@@ -153,16 +177,14 @@ bool transfer_answered(struct device *d, const struct msg *answer)
     struct transfer *t = &d->switching.transfer;
     switch (t->step) {
     case TRANSFER_SAVE:
-        if (!takes_part(answer, &t->from)) {
-            fail(d, "old", "cannot write its state");
+        if (!takes_part(d, "old", "cannot write its state", answer, &t->from)) {
             break;
         }
         t->step = TRANSFER_LOAD;
         ask_for_state(d, DIRECTION_LOAD, &t->to);
         break;
     case TRANSFER_LOAD:
-        if (!takes_part(answer, &t->to)) {
-            fail(d, "new", "cannot read the old one's state");
+        if (!takes_part(d, "new", "cannot read the old one's state", answer, &t->to)) {
             break;
         }
         t->step = TRANSFER_COPY;
@@ -170,7 +192,7 @@ bool transfer_answered(struct device *d, const struct msg *answer)
         break;
     case TRANSFER_SAVED:
         if (!is_good(answer)) {
-            fail(d, "old", "has not written all of its state");
+            fail(d, "old", "has not written all of its state", "");
             break;
         }
         t->step = TRANSFER_LOADED;
@@ -181,13 +203,31 @@ bool transfer_answered(struct device *d, const struct msg *answer)
             t->step = TRANSFER_NONE;
             return true;
         }
-        fail(d, "new", "does not take the old one's state");
+        fail(d, "new", "does not take the old one's state", "");
         break;
     case TRANSFER_NONE:
     case TRANSFER_COPY:
         break;
     }
     return false;
+}
+
+const char *transfer_waits_for(const struct device *d)
+{
+    const struct transfer *t = &d->switching.transfer;
+    switch (t->step) {
+    case TRANSFER_SAVE:
+    case TRANSFER_SAVED:
+        return "the old back-end has not written all of its state";
+    case TRANSFER_COPY:
+        return t->watch.fd == t->to ? "the new back-end does not read the old one's state"
+                                    : "the old back-end has not written all of its state";
+    case TRANSFER_NONE:
+    case TRANSFER_LOAD:
+    case TRANSFER_LOADED:
+        break;
+    }
+    return NULL;
 }
 
 void transfer_init(struct device *d)

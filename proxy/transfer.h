@@ -36,5 +36,7 @@ bool transfer_is_wanted(const struct device *d);
 void transfer_begin(struct device *d);
 /* Either back-end has answered. True when the new one has the state. */
 bool transfer_answered(struct device *d, const struct msg *answer);
+/* It takes too long: why, unless it is an answer of the new one that is missing; NULL. */
+const char *transfer_waits_for(const struct device *d);
 /* May be repeated. */
 void transfer_stop(struct device *d);
