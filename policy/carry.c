@@ -40,6 +40,12 @@ static void check_config(const struct record *r, const struct interface *i,
                          const struct offer *heard, const struct offer *o, struct text *t)
 {
     enum device_type device = carry_device(i, heard);
+    if (o->config_len < heard->config_len) {
+        /* It refuses to be asked, or has no so many bytes; the front-end will read them again. */
+        text_add_item(t, "; ", "");
+        text_add(t, "config: %u bytes read before, %u to be had here", heard->config_len,
+                 o->config_len);
+    }
     for (size_t k = 0; k < n_config_rows; k++) {
         const struct config_row *row = &config_rows[k];
         if (row->device == device && config_row_valid(row, device, r->features_acked) &&

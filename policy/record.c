@@ -310,6 +310,18 @@ static void record_state(struct record *r, const struct message_row *row)
     }
 }
 
+/* Status 0 resets the device: a driver wants nothing any more of what it had asked for before, so where
+ * the rings of a lost back-end stood is of no interest. Those of a live one are stopped by name. */
+static void keep_status(struct record *r, const struct message_row *row, uint64_t status)
+{
+    bool reset = status == 0 && record_gate_open(row, r->features_acked, r->protocol_acked);
+    for (uint32_t k = 0; k < r->n_rings && reset; k++) {
+        if (r->rings[k].base_is_stale) {
+            stop_ring(&r->rings[k]);
+        }
+    }
+}
+
 static void record_reset(struct record *r)
 {
     r->state_moves = false;
@@ -323,6 +335,7 @@ void record_request(struct record *r, const struct message_row *row, const struc
     const struct payload *p = &payloads[row->payload];
     const struct field *features = field_of_kind(p, KIND_FEATURES);
     const struct field *protocol = field_of_kind(p, KIND_PROTOCOL_FEATURES);
+    const struct field *status = field_of_kind(p, KIND_STATUS);
     if (features != NULL) {
         uint64_t before = r->features_acked;
         r->features_acked = field_get(m, features);
@@ -333,6 +346,9 @@ void record_request(struct record *r, const struct message_row *row, const struc
     }
     if (protocol != NULL) {
         r->protocol_acked = field_get(m, protocol);
+    }
+    if (status != NULL) {
+        keep_status(r, row, field_get(m, status));
     }
     record_ring(r, row, m);
     if ((row->traits & RESETS) != 0) {
@@ -383,6 +399,13 @@ static void answer_of_number(const struct record_answers *a, bool *known, uint64
     *before = now;
 }
 
+void record_ring_stopped(struct record *r, size_t ring)
+{
+    if (ring < r->n_rings && r->rings[ring].stopping) {
+        stop_ring(&r->rings[ring]);
+    }
+}
+
 void record_answer(struct record *r, const struct message_row *row, struct msg *m)
 {
     struct record_answers *a = &r->answers;
@@ -391,12 +414,6 @@ void record_answer(struct record *r, const struct message_row *row, struct msg *
         return;
     }
     const struct field *f = &p->fields[0];
-    if ((row->traits & STOPS_RING) != 0 && field_get(m, f) < r->n_rings) {
-        struct record_ring *ring = &r->rings[field_get(m, f)];
-        if (ring->stopping) {
-            stop_ring(ring);
-        }
-    }
     switch (f->kind) {
     case KIND_FEATURES:
         answer_of_number(a, &a->features_known, &a->features, m, f, true);

@@ -122,6 +122,8 @@ void record_clear(struct record *r);
 /* A request of `row` is being passed on, or kept for a later back-end. A ring that it stops is
  * forgotten with the answer. */
 void record_request(struct record *r, const struct message_row *row, const struct msg *m);
+/* The back-end has answered the question that stops this ring. */
+void record_ring_stopped(struct record *r, size_t ring);
 /* The back-end's own answer to a request of `row`, before the policy changes it. Where answers are
  * binding, what goes beyond them is taken out. */
 void record_answer(struct record *r, const struct message_row *row, struct msg *m);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "failure.h"
+#include "hold.h"
 
 bool alone_offer(struct interface *i, struct offer *ret_offer, char *why, size_t why_len)
 {
@@ -87,7 +88,7 @@ static bool value_of(const struct device *d, const struct msg *request, const st
         if (ring < r->n_rings && record_ring_told(&r->rings[ring], RING_BASE)) {
             *ret_value = record_ring_base(&r->rings[ring]);
         }
-        return true;
+        return !d->held || ring >= r->n_rings || hold_place_suffices(d, ring);
     default:
         return true;
     }
@@ -200,8 +201,13 @@ int alone_take(struct relay *r, const struct message_row *row, struct msg *m,
     if (err < 0) {
         return err;
     }
+    if (d->record.incomplete) {
+        device_end(d, &r->requester, ENDING_NOT_KEPT, row->name);
+        return ALONE_SILENT;
+    }
     successor_hear(d, row, m);
     successor_tell_heard(d);
+    kept_follow(&d->kept, &d->record); /* a reset ends rings that nobody will stop */
     device_settle(d);
     return expect == EXPECT_ANSWER ? answer(d, row, m, ret_answer) : ALONE_SILENT;
 }

@@ -99,7 +99,7 @@ static json_t *standby_json(const struct device *d)
 {
     char back[256];
     bool there = successor_is_open(d);
-    bool sought = d->options.has_standby && !switch_is_on(d);
+    bool sought = d->options.has_standby && !switch_is_on(d) && hold_obstacle(d) == NULL;
     size_t place = there ? d->next.place : d->live_place == PLACE_BACK ? PLACE_STANDBY : PLACE_BACK;
     if (!device_is_live(d) || !(there || sought)) {
         return json_null();

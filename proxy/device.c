@@ -18,6 +18,9 @@
  * time: QEMU as a client tries a thousand times a second otherwise, and stands still while it
  * waits. */
 #define HOLD_MOST_S 0.5
+/* A successor that has not answered its first question for so long makes room for one that came by
+ * itself meanwhile. DPDK looks at a new connection up to a second late. */
+#define MUTE_S 1.5
 /* A life shorter than this makes the next one wait, twice as long each time. */
 #define SHORT_LIFE_S 1.0
 /* A back-end that serves no longer than this is followed by the next one after the first pause: one that
@@ -197,6 +200,7 @@ static void forget(struct device *d)
     ev_timer_stop(d->loop, &d->settle);
     ev_timer_stop(d->loop, &d->linger);
     d->closing = d->held = d->has_offer = d->said_ready = d->next_failed = false;
+    d->said_obstacle = NULL;
     record_clear(&d->record);
     d->n_lives++;
     trace_context(d);
@@ -226,6 +230,16 @@ static void on_pause_over(struct ev_loop *loop, ev_timer *w, int events)
     }
 }
 
+/* One that is kept has its turn at the end of the pause. */
+static void pause_at_most(struct device *d, double seconds)
+{
+    if (!ev_is_active(&d->pause) || ev_timer_remaining(d->loop, &d->pause) > seconds) {
+        ev_timer_stop(d->loop, &d->pause);
+        ev_timer_set(&d->pause, seconds, 0);
+        ev_timer_start(d->loop, &d->pause);
+    }
+}
+
 static void lengthen_pause(struct device *d)
 {
     d->pause_s = d->pause_s == 0 ? PAUSE_FIRST_S : d->pause_s * 2;
@@ -248,6 +262,9 @@ static void pause_if_short(struct device *d)
 
 static void next_life(struct device *d)
 {
+    if (front_is_open(d)) {
+        device_tell(d, EVENT_FRONT_GONE, &d->wire.requester, N_ENDINGS, "with its back-end");
+    }
     forget(d);
     if (is_single(d)) {
         d->finished(d, false);
@@ -302,6 +319,43 @@ static void drop_next(struct device *d)
     }
 }
 
+/* A standby that could not take over is told nothing, nor looked for; why is said once. */
+static bool may_prepare_standby(struct device *d)
+{
+    const char *obstacle = hold_obstacle(d);
+    if (obstacle != NULL && obstacle != d->said_obstacle) {
+        log_warn(d->options.name, "standby", "is not prepared: %s", obstacle);
+    }
+    d->said_obstacle = obstacle;
+    return obstacle == NULL;
+}
+
+/* What the successor of a live back-end has been told is of no use any more, nor is what it would be
+ * told now. */
+static void dismiss_next(struct device *d)
+{
+    const char *obstacle = hold_obstacle(d);
+    if (switch_is_on(d)) {
+        device_end(d, &d->next.wire.responder, ENDING_INCOMPATIBLE, obstacle);
+        return;
+    }
+    bool was_ready = d->said_ready;
+    may_prepare_standby(d);
+    drop_next(d);
+    ev_timer_stop(d->loop, &d->hurry);
+    if (was_ready) {
+        device_tell(d, EVENT_STANDBY_LOST, NULL, N_ENDINGS, obstacle);
+    }
+}
+
+static void fail_switch(struct device *d, const char *why)
+{
+    switch_failed(d, why);
+    if (switch_is_on(d)) {
+        begin_hurry(d); /* to the old one's word that it has its rings back */
+    }
+}
+
 /* A back-end that leaves, or does not fit, before it has taken over: the front-end does not notice,
  * and the next one may do better. Of a switch the old one goes on. False, with the reason in `look`, when
  * it has used rings of which nobody knows now where they stand. */
@@ -327,10 +381,7 @@ static bool lose_next(struct device *d, enum ending ending, const char *detail,
     d->next_failed = true;
     ev_timer_stop(d->loop, &d->hurry);
     if (switch_is_on(d)) {
-        switch_failed(d, why);
-        if (switch_is_on(d)) {
-            begin_hurry(d); /* to the old one's word that it has its rings back */
-        }
+        fail_switch(d, why);
     } else if (was_ready && !d->wire.alone) {
         device_tell(d, EVENT_STANDBY_LOST, NULL, N_ENDINGS, why);
     }
@@ -463,6 +514,7 @@ void device_end(struct device *d, struct side *side, enum ending ending, const c
 static void take_place(struct device *d)
 {
     d->live_place = d->next.place;
+    d->live_mark = d->next.mark;
     ev_timer_stop(d->loop, &d->hurry);
     ev_timer_stop(d->loop, &d->patience);
     d->said_ready = false;
@@ -619,6 +671,9 @@ void device_next_answered(struct device *d, const struct msg *answer)
     if (d->closing) {
         return;
     }
+    if (d->next_back >= 0 && d->next.state == GREETING) {
+        begin_hurry(d); /* not mute: it has its time like any other */
+    }
     if (d->next.state == DONE) {
         take_over(d);
     } else {
@@ -665,7 +720,11 @@ static bool next_is_ready(struct device *d)
         return false;
     }
     bool live = device_is_live(d);
-    bool quiet = !ev_is_active(&d->settle) || switch_is_on(d);
+    if (live && switch_is_on(d) && hold_obstacle(d) != NULL) {
+        dismiss_next(d);
+        return false;
+    }
+    bool quiet = switch_is_on(d) || (!ev_is_active(&d->settle) && may_prepare_standby(d));
     if (live ? !quiet : !hold_may_replay(d)) {
         ev_timer_stop(d->loop, &d->hurry);
         return false;
@@ -758,10 +817,16 @@ static void look_for_peers(struct device *d)
     bool may = !ev_is_active(&d->pause);
     bool early = front_is_sought || d->options.expects;
     bool live = device_is_live(d);
-    bool standby = live && d->options.has_standby && !ev_is_active(&d->settle);
+    bool wanted = live && d->options.has_standby && !ev_is_active(&d->settle);
+    bool standby = wanted && may_prepare_standby(d);
     bool now = d->wire.alone || standby || front_is_open(d) ? !live || standby : early && may;
-    if (!successor_is_open(d) && (now || switch_is_on(d))) {
+    if (d->next_back >= 0 && has_place(d)) {
+        stop_seeking(d); /* one that has waited comes first */
+        pause_at_most(d, ev_is_active(&d->pause) ? HOLD_MOST_S : 0);
+    } else if (!successor_is_open(d) && (now || switch_is_on(d))) {
         seek_successor(d);
+    } else if (wanted && !standby) {
+        stop_seeking(d);
     }
     bool ready = successor_is_open(d) && d->next.state >= READY;
     if (front_is_sought && !front_is_open(d) && (ready || d->options.detached) && may) {
@@ -828,16 +893,17 @@ static void on_hurry_over(struct ev_loop *loop, ev_timer *w, int events)
     struct device *d = w->data;
     (void)loop;
     (void)events;
-    const char *why = switch_waits_for(d);
-    if (successor_is_open(d) && why != NULL) {
-        device_end(d, &d->next.wire.responder, ENDING_NOT_SWITCHED, why);
+    const char *why = switch_late(d);
+    if (switch_goes_back(d)) {
+        switch_say_late(d);
+    } else if (why != NULL) {
+        drop_next(d);
+        fail_switch(d, why);
     } else if (successor_is_open(d)) {
         const struct answer *due = answers_oldest_due(&d->next.wire.answers);
         char name[24];
         device_end(d, &d->next.wire.responder, ENDING_SILENT,
                    due != NULL ? message_name(SPACE_FRONT, due->request, name) : "");
-    } else if (switch_goes_back(d)) {
-        switch_say_late(d);
     } else if (switch_is_on(d)) {
         stop_seeking(d);
         say_nobody(d);
@@ -951,16 +1017,41 @@ static void front_accepted(struct listener *l, int fd)
     }
 }
 
+/* The front-end waits, and the successor has not even answered its first question. */
+static bool next_is_mute(const struct device *d)
+{
+    bool waits = d->wire.alone || (!d->wire.open && front_is_open(d));
+    return waits && may_try_another(d, ENDING_SILENT) && successor_is_open(d) &&
+           d->next.state == GREETING && d->next.greeting.step == GREETING_FEATURES;
+}
+
+/* One that comes by itself while the successor is mute waits until that has had its time. The first
+ * that waits does so to the end: those that come and come again take the place of nobody. */
+static bool wait_behind_mute(struct device *d, int fd, size_t place)
+{
+    if (d->closing || !next_is_mute(d) || (d->next_back >= 0 && !socket_hung_up(d->next_back))) {
+        return false;
+    }
+    close_keep_errno(d->next_back);
+    d->next_back = fd;
+    d->next_back_place = place;
+    double left = d->next.since + MUTE_S - monotonic_s();
+    if (!ev_is_active(&d->hurry) || left < ev_timer_remaining(d->loop, &d->hurry)) {
+        ev_timer_stop(d->loop, &d->hurry);
+        ev_timer_set(&d->hurry, left > 0 ? left : 0, 0);
+        ev_timer_start(d->loop, &d->hurry);
+    }
+    return true;
+}
+
 /* A connection that failed at once is not followed by the next one at once. */
 static void keep_back(struct device *d, int fd, size_t place)
 {
     close_keep_errno(d->next_back);
     d->next_back = fd;
     d->next_back_place = place;
-    if (ev_timer_remaining(d->loop, &d->pause) > HOLD_MOST_S) {
-        ev_timer_stop(d->loop, &d->pause);
-        ev_timer_set(&d->pause, HOLD_MOST_S, 0);
-        ev_timer_start(d->loop, &d->pause);
+    if (ev_is_active(&d->pause)) {
+        pause_at_most(d, HOLD_MOST_S);
     }
 }
 
@@ -976,6 +1067,8 @@ static void back_accepted(struct listener *l, int fd)
         } else {
             back_arrived(d, fd, n);
         }
+    } else if (wait_behind_mute(d, fd, n)) {
+        return;
     } else if (successor_is_open(d) && !d->closing && may_stand_by(d)) {
         if (socket_hung_up(d->next.wire.responder.fd)) {
             keep_back(d, fd, n);
@@ -1073,7 +1166,11 @@ static int wire_passing(struct relay *r, const struct message_row *row, struct m
     struct device *d = r->owner;
     int err = device_keep(d, row, m);
     if (successor_is_open(d) && err == 0) {
-        successor_hear(d, row, m);
+        if (d->next.state > READY && hold_obstacle(d) != NULL) {
+            dismiss_next(d);
+        } else {
+            successor_hear(d, row, m);
+        }
     }
     if (d->options.has_standby || successor_is_open(d)) {
         settle_in(d, SETTLE_S);
@@ -1089,12 +1186,15 @@ static void wire_passed(struct relay *r)
     successor_tell_heard(r->owner);
 }
 
-/* A back-end that stands in for another shows no more than that did. */
-static void wire_answering(struct relay *r, const struct message_row *row, struct msg *m)
+/* A back-end that stands in for another shows no more than that did. The ring that is stopped is the one
+ * that was asked for, whichever the answer names. */
+static void wire_answering(struct relay *r, const struct answer *to, struct msg *m)
 {
     struct device *d = r->owner;
-    record_answer(&d->record, row, m);
-    if ((row->traits & STOPS_RING) != 0) {
+    const struct msg request = { .head.size = to->body_len, .body = to->body };
+    record_answer(&d->record, to->row, m);
+    if ((to->row->traits & STOPS_RING) != 0) {
+        record_ring_stopped(&d->record, record_ring_of(to->row, to->body != NULL ? &request : m));
         kept_follow(&d->kept, &d->record);
     }
     if (switch_has_stopped(d)) {

@@ -88,6 +88,7 @@ struct device {
     struct seeker front_seeker;
     struct place places[N_PLACES];
     size_t live_place;
+    struct endpoint_mark live_mark;
     size_t first_place;   /* of those where a successor is looked for: each in its turn */
     struct relay wire;    /* front-end asks, back-end answers */
     struct relay channel; /* back-end asks, front-end answers: SET_BACKEND_REQ_FD */
@@ -104,6 +105,7 @@ struct device {
     bool next_failed; /* in this life */
     bool said_ready;  /* STANDBY_READY, of this successor */
     const struct restart_row *said_verdict;
+    const char *said_obstacle; /* against a standby (hold_obstacle()) */
     double held_since, front_since;
     unsigned long blackouts[SWITCH_N_BUCKETS];
     unsigned long n_held, n_taken_over, n_switched;
@@ -112,6 +114,7 @@ struct device {
     struct kept kept;
     size_t n_stopped_at;
     double stopped_at[RECORD_MAX_RINGS]; /* in the present switch: monotonic_s(); 0: did not run */
+    uint16_t asked[RECORD_MAX_RINGS];    /* rings of which the old back-end was asked in it */
     uint32_t blackout_us[RECORD_MAX_RINGS]; /* of the last switch */
     ev_timer patience;                      /* the front-end waits for a back-end */
     ev_timer hurry;                         /* a successor must get on */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 static bool parse_path(const char *path, struct endpoint *e, char *why, size_t why_len)
 {
@@ -86,6 +87,23 @@ void endpoint_address(const struct endpoint *e, struct sockaddr_un *ret_address)
 {
     *ret_address = (struct sockaddr_un){ .sun_family = AF_UNIX };
     memcpy(ret_address->sun_path, e->path, sizeof(ret_address->sun_path));
+}
+
+struct endpoint_mark endpoint_mark(const struct endpoint *e)
+{
+    struct stat st;
+    if (e->kind != ENDPOINT_CONNECT || stat(e->path, &st) < 0) {
+        return (struct endpoint_mark){ .ino = 0 };
+    }
+    return (struct endpoint_mark){ .dev = st.st_dev, .ino = st.st_ino, .changed = st.st_ctim };
+}
+
+bool endpoint_is_marked(const struct endpoint *e, const struct endpoint_mark *mark)
+{
+    struct endpoint_mark now = endpoint_mark(e);
+    return now.ino != 0 && now.dev == mark->dev && now.ino == mark->ino &&
+           now.changed.tv_sec == mark->changed.tv_sec &&
+           now.changed.tv_nsec == mark->changed.tv_nsec;
 }
 
 void endpoint_print(const struct endpoint *e, char *buf, size_t len)

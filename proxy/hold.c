@@ -58,7 +58,7 @@ bool hold_may_replay(const struct device *d)
     }
     /* What the lost one has not moved of its state the next one would call good: that it fails is said
      * before. */
-    return !r->incomplete && r->postcopy == POSTCOPY_NONE && !r->state_moves;
+    return hold_obstacle(d) == NULL && !r->state_moves;
 }
 
 /* Where a ring goes on, to the record. False when that is not known: then its base is stale. */
@@ -139,6 +139,20 @@ const char *hold_loses(const struct device *d)
                : NULL;
 }
 
+bool hold_place_suffices(const struct device *d, size_t ring)
+{
+    const struct record *r = &d->record;
+    unsigned facts = restart_facts(r);
+    bool goes_along = (r->protocol_acked & BIT(PROTOCOL_GET_VRING_BASE_INFLIGHT)) != 0;
+    char why[128];
+    uint32_t base;
+    if (!runs(&r->rings[ring]) || (facts & FACT_REGION) == 0 || goes_along || !is_out_of_order(d)) {
+        return true;
+    }
+    return (facts & FACT_SPLIT) != 0 &&
+           position_of_ring(r, &d->kept, ring, SOURCE_RINGS_SHOW, &base, why, sizeof(why));
+}
+
 bool hold_is_drained(const struct device *d)
 {
     bool looks = is_out_of_order(d);
@@ -210,8 +224,9 @@ static bool mark_all_dirty(struct device *d, char *why, size_t why_len)
         return true;
     }
     record_last_get(&d->record, FRONT_SET_LOG_BASE, &log, sizeof(log));
-    bool done = fd >= 0 && fstat(fd, &st) == 0 && log.size > 0 && log.size <= LOG_MOST &&
-                log.offset < INT64_MAX / 2 && (uint64_t)st.st_size >= log.offset + log.size;
+    bool done = fd >= 0 && position_is_memory(fd) && fstat(fd, &st) == 0 && log.size > 0 &&
+                log.size <= LOG_MOST && log.offset < INT64_MAX / 2 &&
+                (uint64_t)st.st_size >= log.offset + log.size;
     memset(ones, 0xff, sizeof(ones));
     for (uint64_t at = 0; done && at < log.size;) {
         size_t len = log.size - at < sizeof(ones) ? (size_t)(log.size - at) : sizeof(ones);
@@ -253,7 +268,7 @@ static bool can_hold(struct device *d, char *why, size_t why_len)
     }
     if (!sound) {
         log_warn(d->options.name, NULL,
-                 "nothing is replayed before the front-end stops its rings: %s", why);
+                 "nothing is replayed before the front-end resets the device: %s", why);
     }
     return true;
 }

@@ -10,9 +10,6 @@
 const struct restart_row *hold_verdict(const struct device *d, const char **ret_name,
                                        const char **ret_text);
 
-/* Why nothing could take over a lost back-end's device, whatever its rings show; NULL: nothing. */
-const char *hold_obstacle(const struct device *d);
-
 /* The back-end is lost. True when the front-end is served alone from now on; false, with the reason
  * in `why`, when the device must end: nothing is changed then. */
 bool hold_begin(struct device *d, char *why, size_t why_len);
@@ -29,5 +26,10 @@ bool hold_is_drained(const struct device *d);
 bool hold_look_again(struct device *d, enum replay_ran ran, char *why, size_t why_len);
 /* One of them has used a ring, or that cannot be seen. */
 bool hold_rings_moved(const struct device *d);
+/* Why no other back-end can be told what holds now, whatever it is; NULL when nothing is against it. */
+const char *hold_obstacle(const struct device *d);
+/* The place of a ring of a lost back-end is all that another one needs: what is outstanding is just what
+ * was made available behind it, or the in-flight region is handed on as well. */
+bool hold_place_suffices(const struct device *d, size_t ring);
 /* A successor may be told: every ring's place is known. */
 bool hold_may_replay(const struct device *d);

@@ -2,9 +2,11 @@
 #include "position.h"
 
 #include <endian.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* Sizes of the virtio specification's ring structures, "Split Virtqueues", "Packed Virtqueues". */
@@ -39,25 +41,54 @@ static bool fail(const struct look *l, const char *what)
 
 /* ---- the guest's memory ---- */
 
-/* `at` bytes behind `offset`, which is the front-end's word. */
-static bool read_all(int fd, uint64_t offset, uint64_t at, void *to, size_t len)
+bool position_is_memory(int fd)
 {
+    return fcntl(fd, F_GET_SEALS) >= 0;
+}
+
+/* Whoever serves a file (FUSE, a network) may take any time for it, and everything else would wait. So
+ * what is not memory is read only as far as the kernel has it at hand. */
+static ssize_t read_at(int fd, bool memory, void *to, size_t len, uint64_t offset)
+{
+    struct iovec part = { .iov_base = to, .iov_len = len };
+    ssize_t n;
+    do {
+        n = preadv2(fd, &part, 1, (off_t)offset, memory ? 0 : RWF_NOWAIT);
+    } while (n < 0 && errno == EINTR);
+    return n;
+}
+
+/* `at` bytes behind `offset`, which is the front-end's word. 0, or -errno. */
+static int read_all(int fd, uint64_t offset, uint64_t at, void *to, size_t len)
+{
+    bool memory = position_is_memory(fd);
     size_t done = 0;
     if (offset > INT64_MAX || at > INT64_MAX - offset || len > INT64_MAX - offset - at) {
-        return false;
+        return -EFAULT;
     }
     offset += at;
     while (done < len) {
-        ssize_t n = pread(fd, (uint8_t *)to + done, len - done, (off_t)(offset + done));
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
+        ssize_t n = read_at(fd, memory, (uint8_t *)to + done, len - done, offset + done);
         if (n <= 0) {
-            return false;
+            return n < 0 ? -errno : -EFAULT;
         }
         done += (size_t)n;
     }
-    return true;
+    return 0;
+}
+
+/* The result of read_all(), said. */
+static bool is_read(const struct look *l, int result, const char *what)
+{
+    char text[96];
+    if (result == 0) {
+        return true;
+    }
+    bool slow = result == -EAGAIN || result == -EOPNOTSUPP;
+    snprintf(text, sizeof(text), "%s %s", what,
+             slow ? "is in a file that may be slow to read (use a memfd, tmpfs or hugetlbfs)"
+                  : "cannot be read");
+    return fail(l, text);
 }
 
 /* `address` is the front-end's own, or with gpa_addresses the guest's. */
@@ -74,10 +105,8 @@ static bool read_guest(const struct look *l, uint64_t address, void *to, size_t 
         if (len > region->size - within) {
             return fail(l, "reaches past its memory region");
         }
-        if (!read_all(kept_region(l->k, region), region->mmap_offset, within, to, len)) {
-            return fail(l, "its memory cannot be read");
-        }
-        return true;
+        return is_read(l, read_all(kept_region(l->k, region), region->mmap_offset, within, to, len),
+                       "its memory");
     }
     return fail(l, "lies in no memory region");
 }
@@ -189,9 +218,10 @@ static bool packed_position(const struct look *l, uint32_t *ret_base)
     if (l->addr.index >= told.num_queues || stride < REGION_USED_AT + REGION_LEN) {
         return fail(l, "is not in the in-flight region");
     }
-    if (!read_all(kept_last(l->k, FRONT_SET_INFLIGHT_FD), told.mmap_offset,
-                  stride * l->addr.index + REGION_USED_AT, bytes, sizeof(bytes))) {
-        return fail(l, "the in-flight region cannot be read");
+    int result = read_all(kept_last(l->k, FRONT_SET_INFLIGHT_FD), told.mmap_offset,
+                          stride * l->addr.index + REGION_USED_AT, bytes, sizeof(bytes));
+    if (!is_read(l, result, "the in-flight region")) {
+        return false;
     }
     memcpy(&used, bytes, sizeof(used));
     memcpy(&old_used, bytes + 2, sizeof(old_used));

@@ -488,7 +488,7 @@ static void pass_answer(struct relay *r, struct answer *to, struct msg *m)
 {
     struct verdict v = { .kind = VERDICT_PASS };
     if (to->row != NULL && r->hooks->answering != NULL) {
-        r->hooks->answering(r, to->row, m);
+        r->hooks->answering(r, to, m);
     }
     if (to->row != NULL) {
         v = rewrite_answer(&r->rewrite, to->row, m);

@@ -37,7 +37,7 @@ struct relay_hooks {
     void (*answered)(struct relay *r, const struct msg *answer);
     /* The responder's own answer is about to be passed on, before the policy sees it. May be NULL.
      */
-    void (*answering)(struct relay *r, const struct message_row *row, struct msg *m);
+    void (*answering)(struct relay *r, const struct answer *to, struct msg *m);
     /* A request while there is no responder (relay.alone): it is the device's to keep and to
      * answer. The answer, if there is one, goes through the policy like a back-end's. May be NULL
      * where `alone` is never set. -errno ends the requester's connection. */

@@ -347,6 +347,7 @@ void successor_open_take(struct device *d, int fd, size_t place)
     /* Beside a live back-end its words would mix with the other's. */
     s->wire.responder_wire = device_is_live(d) ? TRACE_NEXT_BACK : TRACE_BACK;
     s->place = place;
+    s->mark = endpoint_mark(&d->places[place].endpoint);
     s->since = monotonic_s();
     side_open_take(&s->wire.responder, fd);
     relay_update(&s->wire);

@@ -14,6 +14,7 @@
  *   DONE       has answered a question behind all that */
 #pragma once
 
+#include "endpoint.h"
 #include "greeting.h"
 #include "relay.h"
 #include "replay.h"
@@ -33,8 +34,9 @@ struct successor {
     unsigned asking;     /* questions of ours that are outstanding */
     bool changed;        /* what it has been told meanwhile is not what holds any more */
     size_t place;        /* where it is from */
-    double since;        /* monotonic_s(), of the connection */
-    double told_since;   /* of the first thing that it was told */
+    struct endpoint_mark mark;
+    double since;      /* monotonic_s(), of the connection */
+    double told_since; /* of the first thing that it was told */
 };
 
 const char *successor_state_name(enum successor_state state);

@@ -47,18 +47,13 @@ static void finish(struct device *d, const char *error)
 /* Everything is there that a new back-end must be told. */
 static bool can_prepare(const struct device *d, char *why, size_t why_len)
 {
-    const char *reason = NULL;
-    if (d->record.incomplete) {
-        reason = "not everything that the front-end said could be kept";
-    } else if (d->record.postcopy != POSTCOPY_NONE) {
-        reason = "a postcopy migration is under way (try again when it is over)";
-    } else if (d->record.state_moves) {
-        reason = "the front-end is just moving the device's state (try again)";
-    } else if (!d->wire.keeps) {
-        reason = "nothing is kept with --on-back-end-loss close";
-    }
+    const char *reason = d->record.state_moves
+                             ? "the front-end is just moving the device's state (try again)"
+                         : d->wire.keeps ? hold_obstacle(d)
+                                         : "nothing is kept with --on-back-end-loss close";
     if (reason != NULL) {
-        snprintf(why, why_len, "%s", reason);
+        snprintf(why, why_len, "%s%s", reason,
+                 d->record.postcopy != POSTCOPY_NONE ? " (try again when it is over)" : "");
     }
     return reason == NULL;
 }
@@ -66,7 +61,7 @@ static bool can_prepare(const struct device *d, char *why, size_t why_len)
 /* No ring has been stopped yet. */
 static void forget_stops(struct device *d)
 {
-    d->switching.n_pending = d->switching.at = 0;
+    d->switching.at = d->switching.n_asked = d->switching.n_answered = 0;
     memset(d->stopped_at, 0, d->n_stopped_at * sizeof(d->stopped_at[0]));
     d->n_stopped_at = 0;
 }
@@ -87,6 +82,13 @@ int switch_begin(struct device *d, const struct endpoint *e, switch_done_fn *don
         /* It may have used rings by now. */
         snprintf(why, why_len, "a back-end is just taking over (try again)");
         return -EAGAIN;
+    }
+    if (device_is_live(d) && endpoint_is_marked(e, &d->live_mark)) {
+        snprintf(
+            why, why_len,
+            "the live back-end is the one that listens there (start the new one first: it makes "
+            "a socket of its own in that place)");
+        return -EINVAL;
     }
     if (!can_prepare(d, why, why_len)) {
         return -EINVAL;
@@ -146,7 +148,9 @@ static void stop_rings(struct device *d)
             d->stopped_at[ring] = monotonic_s();
             d->n_stopped_at = ring >= d->n_stopped_at ? ring + 1 : d->n_stopped_at;
         }
-        s->n_pending += ask ? 1 : 0;
+        if (ask) {
+            d->asked[s->n_asked++] = (uint16_t)ring;
+        }
         result = result < 0 ? result : relay_ask(&d->wire, &m, ask);
         msg_clear(&m);
         if (result < 0) {
@@ -161,7 +165,8 @@ static void stop_rings(struct device *d)
 /* Without draining, requests stay in the region: only its own kind can read them. */
 static bool keeps_requests(const struct device *d)
 {
-    return (d->record.protocol_acked & BIT(PROTOCOL_GET_VRING_BASE_INFLIGHT)) != 0;
+    return (d->record.protocol_acked & BIT(PROTOCOL_GET_VRING_BASE_INFLIGHT)) != 0 &&
+           d->record.last[FRONT_SET_INFLIGHT_FD].told;
 }
 
 static bool is_of_one_kind(const struct device *d)
@@ -259,7 +264,7 @@ void switch_prepared(struct device *d)
         device_end(d, &d->next.wire.responder, ENDING_NOT_SWITCHED, why);
         return;
     }
-    if (d->record.last[FRONT_SET_INFLIGHT_FD].told && keeps_requests(d) && !is_of_one_kind(d)) {
+    if (keeps_requests(d) && !is_of_one_kind(d)) {
         device_end(d, &d->next.wire.responder, ENDING_NOT_SWITCHED,
                    "the in-flight region holds requests, and only a back-end of the same kind can "
                    "read it");
@@ -284,10 +289,10 @@ void switch_advance(struct device *d)
         stop_rings(d);
         bool room = side_has_room(&d->wire.responder) && !answers_full(&d->wire.answers) &&
                     side_has_room(&d->next.wire.responder);
-        bool stopped = s->stage == SWITCH_STOPPING && s->n_pending == 0 &&
+        bool stopped = s->stage == SWITCH_STOPPING && s->n_answered == s->n_asked &&
                        s->at >= 2 * (size_t)d->record.n_rings;
         bool goes_on = s->why[0] == '\0';
-        if (stopped && goes_on && !hold_is_drained(d)) {
+        if (stopped && goes_on && !keeps_requests(d) && !hold_is_drained(d)) {
             /* It has answered before its requests were complete. */
             device_settle_soon(d);
         } else if (stopped && goes_on && room) {
@@ -302,6 +307,27 @@ void switch_advance(struct device *d)
         go_back(d);
     }
     relay_update(&d->wire);
+}
+
+/* Answers come in the order of the questions: that one is due which was asked first. False when the old
+ * back-end speaks of another ring, and is left: where this one stands nobody knows then. */
+static bool take_position(struct device *d, const struct msg *answer)
+{
+    struct switching *s = &d->switching;
+    struct wire_vring_base base;
+    char detail[96];
+    memcpy(&base, answer->body, sizeof(base));
+    size_t ring = d->asked[s->n_answered++];
+    if (base.index != ring) {
+        snprintf(detail, sizeof(detail), "GET_VRING_BASE: ring %u, asked was %zu", base.index,
+                 ring);
+        device_end(d, &d->wire.responder, ENDING_WRONG_REPLY, detail);
+        return false;
+    }
+    if (ring < d->record.n_rings && d->record.rings[ring].started) {
+        record_set_base(&d->record, ring, base.base);
+    }
+    return true;
 }
 
 void switch_answered(struct device *d, const struct msg *answer)
@@ -319,13 +345,9 @@ void switch_answered(struct device *d, const struct msg *answer)
         }
         return;
     }
-    if (answer->head.request == FRONT_GET_VRING_BASE && s->n_pending > 0) {
-        struct wire_vring_base base;
-        memcpy(&base, answer->body, sizeof(base));
-        s->n_pending--;
-        if (base.index < d->record.n_rings && d->record.rings[base.index].started) {
-            record_set_base(&d->record, base.index, base.base);
-        }
+    if (answer->head.request == FRONT_GET_VRING_BASE && s->n_answered < s->n_asked &&
+        !take_position(d, answer)) {
+        return;
     }
     switch_advance(d);
 }
@@ -342,16 +364,17 @@ void switch_next_answered(struct device *d, const struct msg *answer)
     }
 }
 
-const char *switch_waits_for(const struct device *d)
+const char *switch_late(const struct device *d)
 {
     const struct switching *s = &d->switching;
-    if (s->stage == SWITCH_STOPPING) {
-        return s->n_pending > 0
-                   ? "the old back-end does not say where its rings stand (does it hang? ctl state "
-                     "says what its loss would mean)"
-                   : "the old back-end has not completed what it has taken";
+    if (s->stage == SWITCH_STATE) {
+        return transfer_waits_for(d);
     }
-    return s->stage == SWITCH_STATE ? transfer_waits_for(d) : NULL;
+    return s->stage != SWITCH_STOPPING  ? NULL
+           : s->n_answered < s->n_asked ? "the old back-end does not say where its rings stand "
+                                          "(does it hang? ctl state says "
+                                          "what its loss would mean)"
+                                        : "the old back-end does not complete what it has taken";
 }
 
 void switch_failed(struct device *d, const char *why)

@@ -28,9 +28,9 @@ enum switch_stage {
 
 struct switching {
     enum switch_stage stage;
-    size_t at;                /* STOPPING: next message */
-    size_t n_pending;         /* answers of the old one that are due */
-    struct transfer transfer; /* STATE */
+    size_t at;                  /* STOPPING: next message */
+    size_t n_asked, n_answered; /* of the old one's rings, in the order of device.asked */
+    struct transfer transfer;   /* STATE */
     struct replay replay;
     int channel_fd; /* STARTING: the old one's end of its channel; -1 */
     bool fence;     /* BACK: all is told, and the last question is out */
@@ -60,8 +60,8 @@ void switch_advance(struct device *d);
 /* The old back-end's answer, or the new one's, to a question of the switch. */
 void switch_answered(struct device *d, const struct msg *answer);
 void switch_next_answered(struct device *d, const struct msg *answer);
-/* It takes too long: why, unless it is an answer of the new back-end that is missing; NULL. */
-const char *switch_waits_for(const struct device *d);
+/* What takes too long now, if that is not the new back-end's fault; NULL. */
+const char *switch_late(const struct device *d);
 /* The new back-end is gone, or of no use. */
 void switch_failed(struct device *d, const char *why);
 /* It has failed, and the old back-end has not shown yet that it has its rings back. */

@@ -445,3 +445,16 @@ def detached_profile(_t, words):
 @case({"word": {"word": "alone"}, "empty": {"word": ""}, "case": {"word": "Detached"}}, repeat=0)
 def detached_wrong_word(_t, word):
     one_line(*command(*RUN, "--start", word, "--profile", SPEC), word)
+
+
+@case(repeat=0)
+def detached_says_too_much(t):
+    """What cannot be kept for the back-end that is to come ends the front-end, which would wait for
+    ever."""
+    begin(t)
+    front = t.front()
+    agree(front)
+    since = t.shim.mark()
+    front.send(Front.SET_CONFIG, wire.config(250, 20, bytes(20)), lost=True)
+    front.ended()
+    t.shim.said(r"SET_CONFIG.*\[NOT_KEPT\]", since)

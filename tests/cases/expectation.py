@@ -150,6 +150,6 @@ def ctl_events(t):
     for client in clients:
         data = heard(t, client, "FRONT_CONNECTED", "BACK_CONNECTED", "REFUSED", "FRONT_GONE",
                      "FRONT_CONNECTED", "BACK_CONNECTED", "BACK_OFFERS_LESS",
-                     "BACK_INCOMPATIBLE", "BACK_LOST")
+                     "BACK_INCOMPATIBLE", "BACK_LOST", "FRONT_GONE")
         check("indirect_desc" in data[2]["detail"], f"{data[2]}")
     check("QMP" in mute.hear() and not mute.events, "told before it began")

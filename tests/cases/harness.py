@@ -2,8 +2,6 @@
 """Registry and runner of the cases, and the canary that runs beside them."""
 import argparse
 import fnmatch
-import multiprocessing
-import os
 import signal
 import socket
 import sys
@@ -16,11 +14,11 @@ import wire
 from case import Case, accept, connect
 from peers import SLOW, Failure, Skip, check
 from shim import Shim
+from workers import Workers, jobs
 
 CASES = []              # (name, function, keyword arguments, options)
 DEFAULT_REPEATS = 2
 TIME_LIMIT = 60
-# Cases wait much more than they work.
 JOBS_PER_PROCESSOR = 3
 
 
@@ -166,7 +164,7 @@ def parse():
                         help="every vushim writes a trace, which is compared with what was seen")
     parser.add_argument("--quick", action="store_true", help="a small subset, for Valgrind")
     parser.add_argument("--jobs", type=int, metavar="N",
-                        default=JOBS_PER_PROCESSOR * len(os.sched_getaffinity(0)),
+                        default=jobs(JOBS_PER_PROCESSOR),
                         help="how many at a time (default: %(default)s)")
     parser.add_argument("--list", action="store_true", help="print the names only")
     parser.add_argument("--times", action="store_true", help="print how long each case took")
@@ -204,7 +202,11 @@ def main():
         return 2
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stopped)
-    return 1 if Run(entries, options).all() else 0
+    workers = Workers(len(entries), options.jobs, lambda own: work(own, entries, options))
+    failed = workers.run()
+    if not failed:
+        workers.say("PASS canary")
+    return 1 if failed else 0
 
 
 def stopped(number, _frame):
@@ -212,60 +214,18 @@ def stopped(number, _frame):
     sys.exit(128 + number)
 
 
-class Run:
-    """The entries, taken one after the other by workers that are processes of their own, because a
-    case has its process's one alarm clock. Each runs them beside a canary."""
-
-    def __init__(self, entries, options):
-        fork = multiprocessing.get_context("fork")
-        self.entries, self.options = entries, options
-        self.n_taken, self.n_failed = fork.Value("i", 0), fork.Value("i", 0)
-        self.output = fork.Lock()
-        self.workers = [fork.Process(target=self.work)
-                        for _ in range(max(1, min(options.jobs, len(entries))))]
-
-    def all(self):
-        """How many failed."""
-        try:
-            for worker in self.workers:
-                worker.start()
-            for worker in self.workers:
-                worker.join()
-        finally:
-            for worker in self.workers:
-                if worker.is_alive():
-                    worker.terminate()
-                    worker.join()
-        broken = sum(worker.exitcode != 0 for worker in self.workers)
-        if broken:
-            self.say(report("cases", f"{broken} workers broke off"))
-        elif not self.n_failed.value:
-            self.say("PASS canary")
-        return self.n_failed.value
-
-    def say(self, text):
-        with self.output:
-            print(text, flush=True)
-        if text.startswith("FAIL "):
-            with self.n_failed.get_lock():
-                self.n_failed.value += 1
-
-    def next(self):
-        with self.n_taken.get_lock():
-            self.n_taken.value += 1
-            return self.n_taken.value - 1
-
-    def work(self):
-        signal.signal(signal.SIGALRM, out_of_time)
-        canary = Canary()
-        try:
-            while (number := self.next()) < len(self.entries):
-                self.say(one(self.entries[number], self.options, canary))
-                if canary.error or not canary.shim.alive():
-                    canary.discard()
-                    canary = Canary()
-            canary.stop()
-        except Failure as failure:
-            self.say(report("canary", str(failure)))
-        finally:
-            canary.discard()
+def work(workers, entries, options):
+    """One worker's share, beside a canary."""
+    signal.signal(signal.SIGALRM, out_of_time)
+    canary = Canary()
+    try:
+        while (number := workers.take()) is not None:
+            workers.say(one(entries[number], options, canary))
+            if canary.error or not canary.shim.alive():
+                canary.discard()
+                canary = Canary()
+        canary.stop()
+    except Failure as failure:
+        workers.say(report("canary", str(failure)))
+    finally:
+        canary.discard()

@@ -553,22 +553,26 @@ def begin(t, device="net", policy="hold", extra=(), back="connect", more=""):
     return t.shim
 
 
+def lasting(listener):
+    """A connection there, of which vushim has not left its end already."""
+    while True:
+        sock = accept(listener)
+        poll = select.poll()
+        poll.register(sock, select.POLLRDHUP)
+        if not poll.poll(20):
+            return sock
+        sock.close()
+
+
 def first_back(t, offer):
     """The back-end of a new life. Where vushim connects, it may have done so before for a front-end
     that has left since: those connections are over."""
     mode, _, listener = t.ends["back"]
     if mode != "connect":
         return t.back(offer)
-    while True:
-        sock = accept(listener)
-        poll = select.poll()
-        poll.register(sock, select.POLLRDHUP)
-        if not poll.poll(20):
-            break
-        sock.close()
-    back = t.add_peer(sock, "B")
+    back = t.add_peer(lasting(listener), "B")
     check(t.admit(back, offer), "vushim left the back-end")
-    until(lambda: unread(sock) == 0, "vushim to read the last answer")
+    until(lambda: unread(back.sock) == 0, "vushim to read the last answer")
     return back
 
 

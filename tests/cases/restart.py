@@ -9,8 +9,8 @@ import struct
 import wire
 from harness import case
 from machine import (ACKED, BLK, IN_ORDER, LOG_ALL, NET, OTHER, PACKED, PROTOCOL, TRANSLATED, Guest,
-                     Model, Ram, Ring, Told, begin, differ, drops, guest, is_held, keeps,
-                     nothing_told, status, verdict)
+                     Model, Ram, Ring, Told, begin, client, differ, drops, events, guest, is_held,
+                     keeps, nothing_told, status, verdict)
 from peers import SLOW, check, until
 from shim import instrumented
 from wire import Front, bits, u64
@@ -101,6 +101,20 @@ def C28_stopped_rings(t, again):
         guest_.ring(Ring(ram, n, 128), 0, enable=None).stands(3, 2)
     for n in again:
         guest_.say(Front.SET_VRING_ENABLE, wire.state(n, 1))
+    guest_.restart()
+
+
+@case(repeat=0)
+def C28_stopped_by_another_name(t):
+    """A back-end that answers GET_VRING_BASE for another ring than it was asked for: the answer passes
+    as it is, and the ring that the front-end has stopped is not told."""
+    guest_ = guest(t).runs(2)
+    guest_.front.send(Front.GET_VRING_BASE, wire.state(0), lost=True)
+    guest_.back.expect(Front.GET_VRING_BASE, own=True)
+    guest_.back.answer(Front.GET_VRING_BASE, wire.state(1, 7), own=True)
+    guest_.front.expect(Front.GET_VRING_BASE, wire.REPLY, wire.state(1, 7), own=True)
+    guest_.model.take(Front.GET_VRING_BASE, wire.state(0))
+    guest_.rings.pop(0)
     guest_.restart()
 
 
@@ -408,6 +422,7 @@ BAD_PLACES = {
     "half_in_the_file": {"truncated": 0x2000 + 0x2003},
     "no_file": {"fd": "eventfd"},
     "write_only": {"fd": "write_only"},
+    "served_by_others": {"fd": "served", "shift": 0},
     "offset_beyond": {"shift": 1 << 63},
     "offset_wraps": {"shift": 0xffffffffffffffff},
     "region_wraps": {"ram": {"user": 0xffffffffffff0000, "size": SIZE}, "used": 0x11000},
@@ -428,6 +443,8 @@ def C26_bad_places(t, used=0x2000, absolute=False, truncated=None, fd=None, shif
             where.fd = t.eventfd()
         elif fd == "write_only":
             where.fd = t.add_fd(os.open(f"/proc/self/fd/{where.fd}", os.O_WRONLY), "writer")
+        elif fd == "served":                # whoever answers may take any time for it
+            where.fd = t.add_fd(os.open("/proc/self/maps", os.O_RDONLY), "served")
         where.shift = where.shift if shift is None else shift
         if memory:
             guest_.memory(where)
@@ -599,8 +616,48 @@ def C26_rings_random(t):
     check(held > 3, f"never held: {held}")
 
 
+@case({"all_complete": {"played": SHOWN["idle"], "at_once": True},
+       "last_ones": {"played": SHOWN["young_in_order"], "at_once": True},
+       "others": {"played": HIDDEN["second_first"], "at_once": False},
+       "packed": {"played": SHOWN["idle"], "at_once": False, "features": PACKED},
+       "undrained": {"played": HIDDEN["second_first"], "at_once": True, "bit": 20}}, repeat=0)
+def C23_base_of_a_disk(t, played, at_once, bit=None, features=0):
+    """An in-flight region says what is outstanding to a successor; a front-end that asks where a ring
+    stands takes all behind that place for outstanding, and it may go on elsewhere, without the
+    region. So where that is not the same it has to wait for a back-end that completes them."""
+    more = bits(bit) if bit else 0
+    begin(t, "blk", more=",protocol.get_vring_base_inflight=on" if bit else "")
+    guest_ = Guest(t, BLK._replace(protocol=PROTOCOL | more), ACKED | features, PROTOCOL | more)
+    ring = Ring(guest_.memory(), 0, 8)
+    ring.played(*played)
+    if features:
+        fd, region = packed_region(t, [(3, 1, 3, 1)], num=8)
+        ring.base = packed_base(3, 1)
+    else:
+        fd, region = t.memfd(), wire.inflight(1)
+    guest_.say(Front.SET_INFLIGHT_FD, region, [fd])
+    guest_.ring(ring)
+    guest_.lose()
+    if at_once:
+        guest_.ask(Front.GET_VRING_BASE, wire.state(0), sees=wire.state(0, ring.base))
+        guest_.succeed()
+        return
+    guest_.front.send(Front.GET_VRING_BASE, wire.state(0), lost=True)
+    guest_.front.quiet(0.2)
+    told = Told(t.end("back", "B2"), guest_.offer)
+    guest_.agrees(told.replay)
+    guest_.back = told.back
+    told.back.expect(Front.GET_VRING_BASE, wire.REQUEST, wire.state(0), own=True)
+    guest_.front.quiet(0.1)
+    told.back.answer(Front.GET_VRING_BASE, wire.state(0, 3), own=True)
+    guest_.front.expect(Front.GET_VRING_BASE, wire.REPLY, wire.state(0, 3), own=True)
+    guest_.model.take(Front.GET_VRING_BASE, wire.state(0))
+    guest_.rings.clear()
+    guest_.restart(name="B3")
+
+
 @case({"lost": {"end": None}, "by_stop": {"end": Front.GET_VRING_BASE},
-       "by_reset": {"end": Front.RESET_DEVICE}}, repeat=0)
+       "by_reset": {"end": Front.RESET_DEVICE}, "by_status": {"end": Front.SET_STATUS}}, repeat=0)
 def unsound_until_stopped(t, end):
     """hold, where a replay is not sound: the rings stand still until the front-end has reset the
     device; what is set up afterwards is told. Row C23: where a ring stands is not made up."""
@@ -620,7 +677,13 @@ def unsound_until_stopped(t, end):
         guest_.front.ended(1.0 * SLOW)
         t.shim.said(r"\[NOT_SOUND\]", since)
         return
-    guest_.say(end, ack=True)
+    if end == Front.SET_STATUS:             # the driver wants nothing any more of what it asked for
+        guest_.say(Front.SET_STATUS, u64(3), ack=True)
+        nothing_told(t, guest_, "B3 unfit")
+        guest_.say(Front.SET_STATUS, u64(0), ack=True)
+        guest_.ask(Front.GET_VRING_BASE, wire.state(0), sees=wire.state(0))
+    else:
+        guest_.say(end, ack=True)
     guest_.succeed()
     ring = Ring(guest_.rams[0], 0, 8)
     ring.played([0, 1], [0, 1])
@@ -775,7 +838,13 @@ def rows_of_verdicts():
     yield "gpu", "gpu", {}, "none", ""
     yield "crypto", "crypto", {}, "none", "session"
     yield "vsock", "vsock", {}, "partly", "stream"
+    yield "vsock_region", "vsock", region, "partly", "stream"
+    yield "vsock_in_order", "vsock", {"features": IN_ORDER}, "partly", "stream"
+    yield "vsock_packed_region", "vsock", {"features": PACKED, **region}, "partly", "stream"
     yield "unknown", None, {}, "none", "device="
+    yield "unknown_region", None, region, "none", "device="
+    yield "unknown_in_order", None, {"features": IN_ORDER}, "none", "device="
+    yield "unknown_packed_region", None, {"features": PACKED, **region}, "none", "device="
     yield "iommu", "net", {"features": TRANSLATED, "offer": OTHER}, "none", "iommu_platform"
 
 
@@ -814,6 +883,30 @@ def verdicts_without_rings(t, device):
     ram = guest_.memory()
     guest_.ring(Ring(ram), 17, start=False)
     guest_.restart()
+
+
+@case(repeat=0)
+def front_gone_is_told(t):
+    """A front-end that is closed because it cannot be held is gone: an event says so, once."""
+    begin(t, "gpu", None)
+    guest_ = Guest(t, OTHER).runs(1)
+    client(t)
+    guest_.back.close()
+    guest_.front.ended(1.0 * SLOW)
+    found = events(t, "FRONT_GONE")
+    check(len(found) == 1 and found[0]["data"]["side"] == "front" and
+          "ending" not in found[0]["data"], f"{found}")
+
+
+@case(repeat=0)
+def held_says_too_much(t):
+    """What is said to a device that is held and cannot be kept ends it: no successor could be told."""
+    guest_ = guest(t).runs(1)
+    guest_.lose()
+    since = t.shim.mark()
+    guest_.front.send(Front.SET_CONFIG, wire.config(250, 20, bytes(20)), lost=True)
+    guest_.front.ended(1.0 * SLOW)
+    t.shim.said(r"SET_CONFIG.*\[NOT_KEPT\]", since)
 
 
 @case({"close": {"policy": "close"}, "hold": {"policy": "hold"}, "default": {"policy": None}},

@@ -455,6 +455,36 @@ def C33_unfit(t, device, change, words):
     guest_.succeed()
 
 
+@case({"refuses": {"size": 0}, "short": {"size": 20}, "nothing_read": {"size": 0, "read": False}},
+      repeat=0)
+def C33_config_withheld(t, size, read=True):
+    """A successor that does not answer for the configuration space that was read before, or has less
+    of it, does not fit; where nothing was read, nothing is asked."""
+    guest_ = guest(t, "blk", features=ACKED)
+    if read:
+        guest_.ask(Front.GET_CONFIG, wire.config(0, 60), wire.config(0, 60, BLK.config[:60]))
+    guest_.lose()
+    since, asked = t.shim.mark(), []
+
+    def at(message):
+        asked.append(message.id)
+        if message.id == Front.GET_CONFIG:
+            back.answer(message.id, wire.config(0, size, BLK.config[:size]) if size else
+                        bytes(12), own=True)
+            raise Stop()
+    back = t.end("back", "B unfit")
+    try:
+        Told(back, BLK, at)
+        check(not read, "it was told everything")
+        return
+    except Stop:
+        back.ended()
+        back.close()
+    check(read and Front.SET_FEATURES not in asked, f"asked or told {asked}")
+    t.shim.said(rf"config: 60 bytes read before, {size} to be had here.*\[INCOMPATIBLE\]", since)
+    guest_.succeed()
+
+
 @case(repeat=0, slow=True)
 def C33_short_log(t):
     """One that never fits and always comes back: named once, few lines, no thousand tries."""

@@ -10,7 +10,7 @@ from commands import one_line
 from control import Client
 from harness import case
 from machine import (ACKED, BLK, LOG_ALL, NET, PACKED, PROTOCOL, RING_ORDER, STOPS, Guest, Ram,
-                     Ring, Robot, begin, client, events, is_held, knows, robot_of, status)
+                     Ring, Robot, begin, client, events, is_held, knows, lasting, robot_of, status)
 from peers import PATIENCE, SLOW, check, until
 from shim import command
 from wire import Front, Proto, bits, u64
@@ -204,6 +204,97 @@ def switch_hands_state_on(t, size=100, device="net", old_at=None, new_at=None):
     goes_on(guest_)
 
 
+def undrained(t):
+    """A disk whose back-end may leave its requests in the in-flight region, of which some are under
+    way: rings 0 and 1 stand at 0x130 and 0x131, used are 0x123 and 0x124."""
+    begin(t, "blk", more=",protocol.get_vring_base_inflight=on")
+    protocol = PROTOCOL | bits(Proto.GET_VRING_BASE_INFLIGHT)
+    guest_ = Guest(t, BLK._replace(protocol=protocol), protocol=protocol).runs(2)
+    guest_.say(Front.SET_INFLIGHT_FD, wire.inflight(2), [t.memfd()])
+    return guest_
+
+
+@case({"one_kind": {"more": 0}, "other_kind": {"more": bits(13)}}, repeat=0)
+def switch_undrained(t, more):
+    """get_vring_base_inflight: the old one says where its rings stand while requests are under way,
+    which are in the region: it goes to a new one of the same kind, without a wait; no other can
+    read it."""
+    guest_ = undrained(t)
+    old = robot_of(t, guest_, {0: 0x130, 1: 0x131})
+    listener, path = listener_at(t, "new")
+    offer = guest_.offer._replace(features=guest_.offer.features | more)
+    new = Robot(t, "new", offer, listener=listener)
+    begin_ = time.monotonic()
+    answer = switch(t, path)
+    if more:
+        failed(answer, "of the same kind")
+        check(not old.count(Front.GET_VRING_BASE), "its rings were stopped")
+        goes_on(guest_)
+        return
+    done(answer)
+    check(time.monotonic() - begin_ < 1.0 * SLOW, "waited for what is not to come")
+    guest_.model.rebase(old.bases)
+    knows(new, guest_)
+    check(not new.count(Front.GET_INFLIGHT_FD), "a region of its own, without the requests")
+    goes_on(guest_)
+
+
+@case({"requests": {"answers": True}, "answer": {"answers": False}}, repeat=0)
+def switch_never_drained(t, answers):
+    """The old one does not complete its requests, or does not answer: the change fails, and it is
+    not the new one that is blamed."""
+    begin(t, "blk", extra=("--answer-within", "0.5"))
+    guest_ = Guest(t, BLK).runs(1)
+    guest_.say(Front.SET_INFLIGHT_FD, wire.inflight(1), [t.memfd()])
+    go = threading.Event()
+
+    def at(_robot, message):
+        if message.id in STOPS and not answers:
+            go.wait(PATIENCE)
+        return False
+    old = robot_of(t, guest_, {0: 0x130}, at=at)
+    listener, path = listener_at(t, "new")
+    Robot(t, "new", guest_.offer, listener=listener)
+    asker, since = client(t), t.shim.mark()
+    asker.say(('{"execute": "switch", "arguments": {"back": "connect:%s"}}' % path).encode())
+    if not answers:
+        old.heard(Front.GET_VRING_BASE)
+        time.sleep(0.7 * SLOW)
+        go.set()
+    failed(asker.hear(), "the old back-end does not")
+    t.shim.not_said("SILENT", since)
+    guest_.model.rebase(old.bases)
+    knows(old, guest_)
+    goes_on(guest_)
+
+
+@case({"net": {"device": "net"}, "disk": {"device": "blk"}}, repeat=0)
+def switch_wrong_ring(t, device):
+    """The old one answers for another ring than it was asked for: it is left for that, as its word is
+    of no use; no position of one ring is told for another."""
+    begin(t, device)
+    guest_ = Guest(t, NET if device == "net" else BLK).runs(2)
+    if device == "blk":
+        guest_.say(Front.SET_INFLIGHT_FD, wire.inflight(2), [t.memfd()])
+
+    def at(robot, message):
+        if message.id not in STOPS:
+            return False
+        index = int.from_bytes(message.payload[:4], "little")
+        robot.say(message, wire.state(1 - index, 0x700 + index))
+        return True
+    old = robot_of(t, guest_, at=at)
+    listener, path = listener_at(t, "new")
+    new = Robot(t, "new", guest_.offer, listener=listener)
+    since = t.shim.mark()
+    switch(t, path)
+    t.shim.said(r"ring 1, asked was 0 \[WRONG_REPLY\]", since)
+    check(old.gone.wait(PATIENCE), "the old one stays")
+    guest_.model.rebase(guest_.bases())         # as the rings themselves show
+    knows(new, guest_)
+    goes_on(guest_)
+
+
 def refuses(request, direction=None):
     """A hook: answers this request with an error."""
     def at(robot, message):
@@ -230,21 +321,6 @@ STATE_FAULTS = {
     "new_unfit": ("new", refuses(Front.CHECK_DEVICE_STATE), "new", "does not take"),
     "new_closes": ("new", closes_early, "new", "does not read"),
 }
-
-
-@case(repeat=0)
-def switch_old_not_drained(t):
-    """It says that it has taken requests which it has not completed: that is the old one's fault, and
-    it carries on."""
-    guest_ = running(t, "blk", rings=2, extra=("--answer-within", "0.5"))
-    bases = {ring: base + 1 for ring, base in guest_.bases().items()}
-    old = robot_of(t, guest_, bases)
-    listener, path = listener_at(t, "new")
-    Robot(t, "new", guest_.offer, listener=listener)
-    failed(switch(t, path), "old", "has not completed")
-    guest_.model.rebase(bases)
-    knows(old, guest_)
-    goes_on(guest_)
 
 
 @case({name: {"fault": fault} for name, fault in STATE_FAULTS.items()}, repeat=0)
@@ -288,6 +364,29 @@ def switch_state_old_dies(t, request):
     check(new.gone.wait(PATIENCE), "the first new one is not left")
     knows(again, guest_)
     check(not again.count(Front.SET_DEVICE_STATE_FD), "a state from nowhere")
+    goes_on(guest_)
+
+
+@case(repeat=0)
+def switch_in_place(t):
+    """To the socket where the live back-end listens: refused at once. To one that a new process has
+    made in its place: done, while the old one is still connected."""
+    guest_ = running(t, rings=2)
+    old = robot_of(t, guest_, {0: 11, 1: 12})
+    path = t.ends["back"][2].getsockname()
+    begin_ = time.monotonic()
+    failed(switch(t, path), "listens there")
+    check(time.monotonic() - begin_ < 0.5 * SLOW, "not at once")
+    check(not old.count(Front.GET_VRING_BASE), "rings were stopped")
+    t.ends["back"][2].close()
+    listener, _ = listener_at(t, os.path.basename(path))
+    t.ends["back"] = ("connect", f"connect:{path}", listener)
+    new = Robot(t, "new", guest_.offer, listener=listener, bases={0: 21, 1: 22})
+    done(switch(t, path))
+    guest_.model.rebase(old.bases)
+    knows(new, guest_)
+    check(old.gone.wait(PATIENCE), "the old one is not left")
+    failed(switch(t, path), "listens there")
     goes_on(guest_)
 
 
@@ -1008,4 +1107,157 @@ def switch_beside_standby(t):
     new.leave()
     guest_.model.rebase(guest_.bases())
     knows(spare, guest_)
+    goes_on(guest_)
+
+
+# --- what stands against a standby
+
+BEYOND = wire.config(250, 20, bytes(20))        # more than any configuration space has
+
+
+def sought_no_more(t, listener, seconds=0.5):
+    """Nobody comes there."""
+    listener.settimeout(seconds * SLOW)
+    try:
+        listener.accept()[0].close()
+        check(False, "still looked for")
+    except TimeoutError:
+        pass
+    finally:
+        listener.settimeout(None)
+    check(not status(t)["standby"], f"{status(t)['standby']}")
+
+
+@case({"prepared": {"early": False}, "from_the_start": {"early": True}}, repeat=0)
+def standby_incomplete(t, early):
+    """Something was said that cannot be kept: nobody could take over, so no standby is told
+    anything, which is said once."""
+    listener, path = listener_at(t, "standby")
+    if early:
+        listener.close()
+    guest_ = running(t, rings=1, extra=("--standby", f"connect:{path}"))
+    since = t.shim.mark()
+    client(t)
+    if not early:
+        robot_of(t, guest_)
+        spare = Robot(t, "spare", guest_.offer, listener=listener)
+        standby(t)
+        events(t, "STANDBY_READY")
+    guest_.say(Front.SET_CONFIG, BEYOND, note=False) if early else \
+        guest_.front.send(Front.SET_CONFIG, BEYOND, lost=True)
+    t.shim.said(r"standby: is not prepared: not everything", since)
+    if early:
+        sought_no_more(t, listener_at(t, "standby")[0])
+        guest_.works()
+    else:
+        check(spare.gone.wait(PATIENCE), "a standby that is of no use stays")
+        events(t, "STANDBY_LOST")
+        sought_no_more(t, listener)
+        goes_on(guest_)
+    said = t.shim.log()[since:].count("is not prepared")
+    check(said == 1, f"said {said} times")
+
+
+@case({"sought": {"back": "connect"}, "comes": {"back": "listen"}}, repeat=0)
+def standby_in_postcopy(t, back):
+    """While pages are outstanding nobody can take over: a standby is left, one that comes by itself
+    is told nothing; afterwards one is prepared again, and takes over."""
+    listener, path = listener_at(t, "standby")
+    extra = ("--standby", f"connect:{path}") if back == "connect" else ()
+    guest_ = running(t, rings=1, extra=extra, back=back, channel=False)
+
+    def spare_of(name):
+        sock = t.end("back", name).sock if back == "listen" else None
+        return Robot(t, name, guest_.offer, sock=sock, listener=listener)
+    ram = guest_.rams[0]
+    payload = u64(1) + ram.row()
+
+    def at(robot, message):
+        if message.id == Front.POSTCOPY_ADVISE:
+            robot.peer.answer(message.id, b"", [t.memfd()], own=True)
+        elif message.id == Front.SET_MEM_TABLE and message.payload != u64(0):
+            robot.say(message, message.payload)
+        elif message.id in (Front.POSTCOPY_LISTEN, Front.POSTCOPY_END):
+            robot.say(message, u64(0))
+        return message.id in (Front.POSTCOPY_ADVISE, Front.SET_MEM_TABLE, Front.POSTCOPY_LISTEN,
+                              Front.POSTCOPY_END)
+    live = robot_of(t, guest_, at=at)
+    spare = spare_of("spare")
+    standby(t)
+    since = t.shim.mark()
+    guest_.front.send(Front.POSTCOPY_ADVISE, lost=True)
+    guest_.front.expect(Front.POSTCOPY_ADVISE, own=True)
+    t.shim.said(r"standby: is not prepared: a postcopy", since)
+    check(spare.gone.wait(PATIENCE), "a standby that is of no use stays")
+    events(t, "STANDBY_LOST")
+    guest_.front.send(Front.POSTCOPY_LISTEN, flags=wire.NEED_REPLY, lost=True)
+    guest_.front.expect(Front.POSTCOPY_LISTEN, own=True)
+    if back == "connect":
+        sought_no_more(t, listener)
+    spare = spare_of("spare again")
+    guest_.front.send(Front.SET_MEM_TABLE, payload, fds=[ram.fd], lost=True)
+    guest_.front.expect(Front.SET_MEM_TABLE, own=True)
+    guest_.front.send(Front.SET_MEM_TABLE, u64(0), lost=True)
+    time.sleep(0.3)
+    check(not set(RING_ORDER) & {m.id for m in spare.messages} and
+          not spare.count(Front.SET_MEM_TABLE), f"told {spare.messages}")
+    guest_.front.send(Front.POSTCOPY_END, flags=wire.NEED_REPLY, lost=True)
+    guest_.front.expect(Front.POSTCOPY_END, own=True)
+    standby(t)
+    live.leave()
+    guest_.model.take(Front.SET_MEM_TABLE, payload, [t.label(ram.fd)])
+    guest_.model.rebase(guest_.bases())
+    knows(spare, guest_)
+    goes_on(guest_)
+
+
+# --- one that is mute
+
+def mute_standby(t):
+    """Back-ends come by themselves; the standby's place accepts and says nothing. The front-end is
+    held."""
+    listener, path = listener_at(t, "standby")
+    begin(t, back="listen", extra=("--standby", f"connect:{path}", "--answer-within", "20"))
+    guest_ = Guest(t).runs(1)
+    mute = t.add_peer(lasting(listener), "mute")
+    guest_.back.close()
+    guest_.back = None
+    is_held(t)
+    guest_.model.rebase(guest_.bases())
+    return guest_, mute, listener
+
+
+@case({"never_answers": {"accepts": True}, "never_accepts": {"accepts": False}}, repeat=0)
+def mute_makes_room(t, accepts):
+    """While the front-end is held, one that does not answer its first question makes room for one
+    that comes by itself."""
+    guest_, mute, _ = mute_standby(t)
+    if not accepts:
+        mute.close()
+        until(lambda: t.shim.log().count("[LEFT]") > 1, "the mute one's end")
+        time.sleep(0.1)                 # the next one is in the listener's queue
+    since, begin_ = t.shim.mark(), time.monotonic()
+    guest_.succeed(name="B good")
+    check(time.monotonic() - begin_ < 4.0 * SLOW, "far too late")
+    t.shim.not_said("SECOND_BACK", since)
+    guest_.front.quiet(0.02)
+
+
+@case(repeat=0)
+def mute_has_its_time(t):
+    """One that answers in time is not pushed aside by those that come; the first of them becomes its
+    standby."""
+    guest_, mute, _ = mute_standby(t)
+    robot = Robot(t, "waits", guest_.offer, sock=t.end("back", "waits").sock)
+    since = t.shim.mark()
+    for n in range(3):
+        t.end("back", f"more{n}").ended()
+    t.shim.said(r"\[SECOND_BACK\]", since)
+    time.sleep(0.1)
+    told = Robot(t, "slow", guest_.offer, sock=mute.sock)
+    knows(told, guest_)
+    goes_on(guest_)
+    standby(t)
+    told.leave()
+    knows(robot, guest_)
     goes_on(guest_)

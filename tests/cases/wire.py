@@ -101,6 +101,7 @@ class Proto(IntEnum):
     XEN_MMAP = 17
     SHARED_OBJECT = 18
     DEVICE_STATE = 19
+    GET_VRING_BASE_INFLIGHT = 20
 
 
 # Specification names of the virtio feature bits that the tests spell in spec strings.

@@ -290,6 +290,22 @@ static void a_field_whose_feature_is_not_in_use_may_differ(void **state)
     expect_yes(&o);
 }
 
+/* An answer without bytes is the protocol's refusal; one that is too short is none for the front-end. */
+static void what_cannot_be_read_any_more_is_named(void **state)
+{
+    (void)state;
+    const struct config_row *row = field(DEVICE_BLK, "blk_size");
+    struct offer o = with_field(row, "host,device=blk", 512, 512);
+    o.config_len = row->offset + row->size;
+    expect_yes(&o);
+    o.config_len--;
+    expect_lack(&o, "config: 24 bytes read before, 23 to be had here");
+    o.config_len = 0;
+    expect_lack(&o, "config: 24 bytes read before, 0 to be had here");
+    memset(&record.answers.config, 0, sizeof(record.answers.config));
+    expect_yes(&o);
+}
+
 static void a_disk_that_shrank_is_named(void **state)
 {
     (void)state;
@@ -347,6 +363,7 @@ static const struct unit_test tests[] = {
     UNIT(a_field_that_nobody_read_may_differ),
     UNIT(a_field_that_is_pinned_may_differ),
     UNIT(a_field_whose_feature_is_not_in_use_may_differ),
+    UNIT(what_cannot_be_read_any_more_is_named),
     UNIT(a_disk_that_shrank_is_named),
     UNIT(what_was_heard_is_an_offer),
     UNIT(two_offers_have_the_less_of_each),

@@ -40,11 +40,8 @@ static void pass(struct msg m)
 
 static void answered(uint32_t ring)
 {
-    const struct message_row *row = message_row(SPACE_FRONT, FRONT_GET_VRING_BASE);
-    struct msg m = sample_state(FRONT_GET_VRING_BASE, ring, 0);
-    record_answer(&record, row, &m);
+    record_ring_stopped(&record, ring);
     kept_follow(&kept, &record);
-    msg_clear(&m);
 }
 
 static struct msg vring_fd(uint32_t request, uint64_t ring, bool with_fd)

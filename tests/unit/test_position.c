@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 #include "runner.h"
 #include "sample.h"
@@ -113,6 +114,85 @@ static void expect_failure(enum restart_source source, const char *reason)
     unit_check(!found(source), "%#x is found, expected: %s", base, reason);
     assert_string_equal(why, reason);
     assert_true(base == 0xdeadbeef);
+}
+
+/* ---- whose file it is ---- */
+
+#define SLOW                                                                                       \
+    "ring 0: its memory is in a file that may be slow to read (use a memfd, tmpfs or hugetlbfs)"
+
+/* Ring 0 in this file instead. */
+static void begin_in(int fd)
+{
+    begin(256);
+    close(memory_fd);
+    record.n_regions = 0;
+    memory_fd = fd;
+    add_region(GUEST_AT, USER_AT, REGION_SIZE, 0, fd);
+}
+
+static int file_of(const char *folder)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "%s/vushim-position.XXXXXX", folder);
+    int fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0) {
+        unlink(path);
+        assert_int_equal(ftruncate(fd, REGION_SIZE), 0);
+        assert_int_equal(pwrite(fd, "\x34\x12", 2, USED + 2), 2);
+    }
+    return fd;
+}
+
+/* -errno of what we do not want to wait for; 0 when it is at hand. */
+static int waits(int fd)
+{
+    uint16_t value;
+    struct iovec part = { .iov_base = &value, .iov_len = sizeof(value) };
+    return preadv2(fd, &part, 1, USED + 2, RWF_NOWAIT) < 0 ? -errno : 0;
+}
+
+static void a_file_of_tmpfs_is_memory(void **state)
+{
+    (void)state;
+    int fd = file_of("/dev/shm");
+    if (fd < 0 || !position_is_memory(fd)) {
+        close(fd);
+        skip();
+    }
+    begin_in(fd);
+    expect_base(SOURCE_USED_INDEX, 0x1234);
+    end();
+}
+
+static void another_file_is_read_when_nobody_waits_for_it(void **state)
+{
+    (void)state;
+    int fd = file_of("/var/tmp");
+    if (fd < 0 || position_is_memory(fd)) {
+        close(fd);
+        skip();
+    }
+    begin_in(fd);
+    if (waits(fd) == 0) {
+        expect_base(SOURCE_USED_INDEX, 0x1234);
+    }
+    fsync(fd);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    if (waits(fd) != 0) {
+        expect_failure(SOURCE_USED_INDEX, SLOW);
+    }
+    end();
+}
+
+/* It promises nothing of how long it takes: as FUSE. */
+static void a_file_that_somebody_serves_is_not_read(void **state)
+{
+    (void)state;
+    begin_in(open("/proc/self/maps", O_RDONLY | O_CLOEXEC));
+    assert_int_equal(waits(memory_fd), -EOPNOTSUPP);
+    expect_failure(SOURCE_USED_INDEX, SLOW);
+    end();
 }
 
 /* ---- the index, and where it is read ---- */
@@ -808,6 +888,9 @@ static void a_short_form_of_the_region_is_one(void **state)
 }
 
 static const struct unit_test tests[] = {
+    UNIT(a_file_of_tmpfs_is_memory),
+    UNIT(another_file_is_read_when_nobody_waits_for_it),
+    UNIT(a_file_that_somebody_serves_is_not_read),
     UNIT(the_used_index_is_read),
     UNIT(a_legacy_ring_has_the_guests_byte_order),
     UNIT(a_region_may_begin_inside_its_file),

@@ -374,6 +374,9 @@ static void answered(struct record *r, uint32_t id, struct msg m)
     m.head.request = id;
     m.head.flags |= WIRE_REPLY;
     record_answer(r, row_of(id), &m);
+    if ((row_of(id)->traits & STOPS_RING) != 0) {
+        record_ring_stopped(r, record_ring_of(row_of(id), &m));
+    }
     msg_clear(&m);
 }
 

@@ -31,18 +31,18 @@ static struct wanted judged(enum device_type device, unsigned bits)
     bool in_order = bits & 2;
     bool translated = bits & 4;
     bool region = bits & 8;
-    bool only_in_memory_of_its_own = device == DEVICE_GPU || device == DEVICE_CRYPTO;
-    bool loses_something = device == DEVICE_FS || (device == DEVICE_VSOCK && !packed);
+    /* Of an unknown kind it may be one of these. */
+    bool only_in_memory_of_its_own =
+        device == DEVICE_GPU || device == DEVICE_CRYPTO || device == DEVICE_UNKNOWN;
+    bool loses_something = device == DEVICE_FS || device == DEVICE_VSOCK;
     struct wanted w = { loses_something ? RESTART_PARTLY : RESTART_SOUND, SOURCE_RINGS_SHOW };
     if (translated || only_in_memory_of_its_own || (packed && !region)) {
         return no;
     }
     if (packed) {
         w.source = SOURCE_FROM_REGION;
-    } else if (device != DEVICE_VSOCK && (region || in_order || device == DEVICE_NET)) {
+    } else if (region || in_order || device == DEVICE_NET) {
         w.source = SOURCE_USED_INDEX;
-    } else if (device == DEVICE_UNKNOWN) {
-        return no;
     }
     return w;
 }

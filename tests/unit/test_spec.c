@@ -32,6 +32,10 @@ static void canonical_forms(void **state)
         { "host,mq=off", "host,device=net,mq=off" },
         { "host,device=blk,mq=off", "host,device=blk,mq=off" },
         { "host,queues=4", "host,queues=4" },
+        /* The protocol's own limits say nothing. */
+        { "host,max_ring=32768", "host" },
+        { "host,queues=32768,mem_slots=512", "host" },
+        { "mrg_rxbuf=on,max_ring=32768", "device=net,mrg_rxbuf=on" },
         { "host,packed=off", "host,packed=off" },
         { "mrg_rxbuf=on,max_ring=256", "device=net,mrg_rxbuf=on,max_ring=256" },
         { "max_ring=256,mrg-rxbuf=on", "device=net,mrg_rxbuf=on,max_ring=256" },
