@@ -300,6 +300,16 @@ static void keep_config(struct record *r, const struct msg *m)
     r->config_flags = head.flags;
 }
 
+/* Until the front-end has asked how it went, or goes on without. */
+static void record_state(struct record *r, const struct message_row *row)
+{
+    if (row->id == FRONT_SET_DEVICE_STATE_FD) {
+        r->state_moves = true;
+    } else if (row->id == FRONT_CHECK_DEVICE_STATE || row->id == FRONT_SET_VRING_KICK) {
+        r->state_moves = false;
+    }
+}
+
 /* Status 0 resets the device: a driver wants nothing any more of what it had asked for before, so where
  * the rings of a lost back-end stood is of no interest. Those of a live one are stopped by name. */
 static void keep_status(struct record *r, const struct message_row *row, uint64_t status)
@@ -309,16 +319,6 @@ static void keep_status(struct record *r, const struct message_row *row, uint64_
         if (r->rings[k].base_is_stale) {
             stop_ring(&r->rings[k]);
         }
-    }
-}
-
-/* Until the front-end has asked how it went, or goes on without. */
-static void record_state(struct record *r, const struct message_row *row)
-{
-    if (row->id == FRONT_SET_DEVICE_STATE_FD) {
-        r->state_moves = true;
-    } else if (row->id == FRONT_CHECK_DEVICE_STATE || row->id == FRONT_SET_VRING_KICK) {
-        r->state_moves = false;
     }
 }
 

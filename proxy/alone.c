@@ -205,9 +205,9 @@ int alone_take(struct relay *r, const struct message_row *row, struct msg *m,
         device_end(d, &r->requester, ENDING_NOT_KEPT, row->name);
         return ALONE_SILENT;
     }
-    kept_follow(&d->kept, &d->record); /* a reset ends rings that nobody will stop */
     successor_hear(d, row, m);
     successor_tell_heard(d);
+    kept_follow(&d->kept, &d->record); /* a reset ends rings that nobody will stop */
     device_settle(d);
     return expect == EXPECT_ANSWER ? answer(d, row, m, ret_answer) : ALONE_SILENT;
 }

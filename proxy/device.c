@@ -350,6 +350,14 @@ static void dismiss_next(struct device *d)
     }
 }
 
+static void fail_switch(struct device *d, const char *why)
+{
+    switch_failed(d, why);
+    if (switch_is_on(d)) {
+        begin_hurry(d); /* to the old one's word that it has its rings back */
+    }
+}
+
 /* A back-end that leaves, or does not fit, before it has taken over: the front-end does not notice,
  * and the next one may do better. Of a switch the old one goes on. False, with the reason in `look`, when
  * it has used rings of which nobody knows now where they stand. */
@@ -375,10 +383,7 @@ static bool lose_next(struct device *d, enum ending ending, const char *detail,
     d->next_failed = true;
     ev_timer_stop(d->loop, &d->hurry);
     if (switch_is_on(d)) {
-        switch_failed(d, why);
-        if (switch_is_on(d)) {
-            begin_hurry(d); /* to the old one's word that it has its rings back */
-        }
+        fail_switch(d, why);
     } else if (was_ready && !d->wire.alone) {
         device_tell(d, EVENT_STANDBY_LOST, NULL, N_ENDINGS, why);
     }
@@ -890,16 +895,17 @@ static void on_hurry_over(struct ev_loop *loop, ev_timer *w, int events)
     struct device *d = w->data;
     (void)loop;
     (void)events;
-    const char *why = switch_waits_for(d);
-    if (successor_is_open(d) && why != NULL) {
-        device_end(d, &d->next.wire.responder, ENDING_NOT_SWITCHED, why);
+    const char *why = switch_late(d);
+    if (switch_goes_back(d)) {
+        switch_say_late(d);
+    } else if (why != NULL) {
+        drop_next(d);
+        fail_switch(d, why);
     } else if (successor_is_open(d)) {
         const struct answer *due = answers_oldest_due(&d->next.wire.answers);
         char name[24];
         device_end(d, &d->next.wire.responder, ENDING_SILENT,
                    due != NULL ? message_name(SPACE_FRONT, due->request, name) : "");
-    } else if (switch_goes_back(d)) {
-        switch_say_late(d);
     } else if (switch_is_on(d)) {
         stop_seeking(d);
         say_nobody(d);

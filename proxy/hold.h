@@ -10,9 +10,6 @@
 const struct restart_row *hold_verdict(const struct device *d, const char **ret_name,
                                        const char **ret_text);
 
-/* Why nothing could take over a lost back-end's device, whatever its rings show; NULL: nothing. */
-const char *hold_obstacle(const struct device *d);
-
 /* The back-end is lost. True when the front-end is served alone from now on; false, with the reason
  * in `why`, when the device must end: nothing is changed then. */
 bool hold_begin(struct device *d, char *why, size_t why_len);

@@ -47,10 +47,10 @@ static void finish(struct device *d, const char *error)
 /* Everything is there that a new back-end must be told. */
 static bool can_prepare(const struct device *d, char *why, size_t why_len)
 {
-    const char *reason = !d->wire.keeps ? "nothing is kept with --on-back-end-loss close"
-                         : d->record.state_moves
+    const char *reason = d->record.state_moves
                              ? "the front-end is just moving the device's state (try again)"
-                             : hold_obstacle(d);
+                         : d->wire.keeps ? hold_obstacle(d)
+                                         : "nothing is kept with --on-back-end-loss close";
     if (reason != NULL) {
         snprintf(why, why_len, "%s%s", reason,
                  d->record.postcopy != POSTCOPY_NONE ? " (try again when it is over)" : "");
@@ -78,17 +78,17 @@ int switch_begin(struct device *d, const struct endpoint *e, switch_done_fn *don
         snprintf(why, why_len, "the device is just closing (try again)");
         return -EAGAIN;
     }
+    if (successor_is_open(d) && d->next.state >= FINISHING) {
+        /* It may have used rings by now. */
+        snprintf(why, why_len, "a back-end is just taking over (try again)");
+        return -EAGAIN;
+    }
     if (device_is_live(d) && endpoint_is_marked(e, &d->live_mark)) {
         snprintf(
             why, why_len,
             "the live back-end is the one that listens there (start the new one first: it makes "
             "a socket of its own in that place)");
         return -EINVAL;
-    }
-    if (successor_is_open(d) && d->next.state >= FINISHING) {
-        /* It may have used rings by now. */
-        snprintf(why, why_len, "a back-end is just taking over (try again)");
-        return -EAGAIN;
     }
     if (!can_prepare(d, why, why_len)) {
         return -EINVAL;
@@ -364,16 +364,17 @@ void switch_next_answered(struct device *d, const struct msg *answer)
     }
 }
 
-const char *switch_waits_for(const struct device *d)
+const char *switch_late(const struct device *d)
 {
     const struct switching *s = &d->switching;
-    if (s->stage == SWITCH_STOPPING) {
-        return s->n_answered < s->n_asked
-                   ? "the old back-end does not say where its rings stand (does it hang? ctl state "
-                     "says what its loss would mean)"
-                   : "the old back-end does not complete what it has taken";
+    if (s->stage == SWITCH_STATE) {
+        return transfer_waits_for(d);
     }
-    return s->stage == SWITCH_STATE ? transfer_waits_for(d) : NULL;
+    return s->stage != SWITCH_STOPPING  ? NULL
+           : s->n_answered < s->n_asked ? "the old back-end does not say where its rings stand "
+                                          "(does it hang? ctl state says "
+                                          "what its loss would mean)"
+                                        : "the old back-end does not complete what it has taken";
 }
 
 void switch_failed(struct device *d, const char *why)

@@ -60,8 +60,8 @@ void switch_advance(struct device *d);
 /* The old back-end's answer, or the new one's, to a question of the switch. */
 void switch_answered(struct device *d, const struct msg *answer);
 void switch_next_answered(struct device *d, const struct msg *answer);
-/* It takes too long: why, unless it is an answer of the new back-end that is missing; NULL. */
-const char *switch_waits_for(const struct device *d);
+/* What takes too long now, if that is not the new back-end's fault; NULL. */
+const char *switch_late(const struct device *d);
 /* The new back-end is gone, or of no use. */
 void switch_failed(struct device *d, const char *why);
 /* It has failed, and the old back-end has not shown yet that it has its rings back. */

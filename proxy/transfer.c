@@ -218,10 +218,10 @@ const char *transfer_waits_for(const struct device *d)
     switch (t->step) {
     case TRANSFER_SAVE:
     case TRANSFER_SAVED:
-        return "the old back-end has not written all of its state";
+        return "the old back-end does not write its state";
     case TRANSFER_COPY:
         return t->watch.fd == t->to ? "the new back-end does not read the old one's state"
-                                    : "the old back-end has not written all of its state";
+                                    : "the old back-end does not write its state";
     case TRANSFER_NONE:
     case TRANSFER_LOAD:
     case TRANSFER_LOADED:

@@ -652,6 +652,12 @@ static void a_switch_takes_no_front_end_along_that_waits(void **state)
         turn(1);
     }
     assert_true(device.wire.paused);
+    /* It has been told the rings: none is switched over it. */
+    const struct endpoint e = { .kind = ENDPOINT_CONNECT, .fd = -1 };
+    char why[256];
+    assert_int_equal(switch_begin(&device, &e, on_switched, NULL, why, sizeof(why)), -EAGAIN);
+    leave(&next);
+    turn(4);
     begin_switch();
     assert_false(device.wire.paused);
     tell(FRONT_GET_STATUS, NULL, 0, -1);
