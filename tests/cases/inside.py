@@ -7,8 +7,9 @@ import os
 import platform
 import signal
 import struct
+import time
 
-from peers import Failure, Skip, check
+from peers import Failure, Skip, until
 
 ATTACH, DETACH, GETREGS, SETREGS, STEP = 16, 17, 12, 13, 9
 ALL_CHILDREN = 0x40000000           # __WALL: threads too
@@ -45,9 +46,19 @@ class Inside:
         except PermissionError:
             raise Skip("this machine forbids ptrace") from None
         os.waitpid(tid, ALL_CHILDREN)
-        self.before = self.registers()
         self.memory = open(f"/proc/{tid}/mem", "r+b", buffering=0)
-        check(self.peek(self.before["rip"] - 2, 2) == SYSCALL, "it does not stand in a system call")
+        until(self.is_in_call, "the process to stand in a system call")
+
+    def is_in_call(self):
+        """It waits there as soon as it has nothing to do."""
+        self.before = self.registers()
+        if self.peek(self.before["rip"] - 2, 2) == SYSCALL:
+            return True
+        ptrace(DETACH, self.tid)
+        time.sleep(0.01)
+        ptrace(ATTACH, self.tid)
+        os.waitpid(self.tid, ALL_CHILDREN)
+        return False
 
     def registers(self):
         buffer = ctypes.create_string_buffer(struct.calcsize(LAYOUT))

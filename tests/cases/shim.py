@@ -36,6 +36,12 @@ def wrapper():
     return shlex.split(os.environ.get("VUSHIM_WRAP", ""))
 
 
+def unconfined(arguments):
+    """A wrapper's own system calls would be the program's."""
+    runs = arguments[:1] in (["run"], ("run",)) and "--sandbox" not in arguments
+    return ["--sandbox", "off"] if wrapper() and runs else []
+
+
 def environment():
     env = dict(os.environ)
     env["ASAN_OPTIONS"] = "exitcode=86:detect_leaks=1:quarantine_size_mb=1:" \
@@ -75,8 +81,7 @@ class Shim:
         """unread_log: standard error is a pipe whose reader has gone. before: called in the new
         process before it becomes vushim."""
         self.line_start = "{" if json_log else "vushim: "
-        # Valgrind's own system calls would be the program's.
-        off = ["--sandbox", "off"] if wrapper() and "--sandbox" not in arguments else []
+        off = unconfined(["run", *arguments])
         self.command = [*wrapper(), binary(), "run", *arguments, *off]
         # In memory: on a busy machine a write to a disk may block for seconds, and vushim with it.
         self.stderr = tempfile.TemporaryFile(dir="/dev/shm")
@@ -212,7 +217,7 @@ class Shim:
 
 def command(*arguments, patience=PATIENCE, pass_fds=()):
     """Runs vushim to its end; returns (status, stdout, stderr)."""
-    done = subprocess.run([*wrapper(), binary(), *arguments], stdin=subprocess.DEVNULL,
+    done = subprocess.run([*wrapper(), binary(), *arguments, *unconfined(arguments)], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, timeout=patience, env=environment(),
                           pass_fds=pass_fds, check=False)
     check(not COMPLAINTS.search(done.stderr), f"sanitizer or Valgrind speaks:\n{done.stderr}")
