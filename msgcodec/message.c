@@ -185,6 +185,22 @@ int msg_make(uint32_t request, uint32_t flags, const void *body, uint32_t size, 
     return 0;
 }
 
+int msg_make_fd_take(uint32_t request, const void *body, uint32_t size, int fd, struct msg *ret_msg)
+{
+    struct msg m = MSG_NULL;
+    int err = msg_make(request, 0, body, size, &m);
+    if (err == 0 && fd >= 0) {
+        err = fdset_append_take(&m.fds, &fd, 1);
+    }
+    if (err < 0) {
+        msg_clear(&m);
+        close_keep_errno(fd);
+        return err;
+    }
+    *ret_msg = m;
+    return 0;
+}
+
 void msg_move(struct msg *to, struct msg *from)
 {
     assert(to->body == NULL && to->fds.n == 0);

@@ -184,6 +184,9 @@ static inline bool msg_needs_reply(const struct msg *m)
 /* A new message without descriptors; body copied, may be NULL for zeroes. -ENOMEM. */
 int msg_make(uint32_t request, uint32_t flags, const void *body, uint32_t size,
              struct msg *ret_msg);
+/* The same with a descriptor (-1: none), which is taken whatever comes of it. */
+int msg_make_fd_take(uint32_t request, const void *body, uint32_t size, int fd,
+                     struct msg *ret_msg);
 /* Moves `from` into `to`, which must hold nothing. */
 void msg_move(struct msg *to, struct msg *from);
 /* Closes and frees what it holds. May be repeated. */

@@ -61,14 +61,9 @@ int channel_offer(struct device *d, struct msg *ret_msg, int *ret_fd)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
         return -errno;
     }
-    int err = msg_make(FRONT_SET_BACKEND_REQ_FD, 0, NULL, 0, &m);
-    if (err == 0) {
-        err = fdset_append_take(&m.fds, &pair[1], 1);
-    }
+    int err = msg_make_fd_take(FRONT_SET_BACKEND_REQ_FD, NULL, 0, pair[1], &m);
     if (err < 0) {
-        msg_clear(&m);
         close(pair[0]);
-        close(pair[1]);
         return err;
     }
     msg_clear(ret_msg);

@@ -56,17 +56,12 @@ static int add_fd(struct msg *m, int fd)
 /* 1 and the message, or -errno and nothing. `fd` is borrowed, -1: none. */
 static int make(uint32_t request, const void *body, size_t size, int fd, struct msg *ret_msg)
 {
-    struct msg m = MSG_NULL;
-    int err = msg_make(request, 0, body, (uint32_t)size, &m);
-    if (err == 0 && fd >= 0) {
-        err = add_fd(&m, fd);
+    int copy = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+    if (fd >= 0 && copy < 0) {
+        return -errno;
     }
-    if (err < 0) {
-        msg_clear(&m);
-        return err;
-    }
-    *ret_msg = m;
-    return 1;
+    int err = msg_make_fd_take(request, body, (uint32_t)size, copy, ret_msg);
+    return err < 0 ? err : 1;
 }
 
 /* The driver is ready only when everything else has been said. */

@@ -46,12 +46,7 @@ static void ask_take(struct device *d, bool new, uint32_t request, const void *b
                      int fd)
 {
     struct msg m = MSG_NULL;
-    int err = msg_make(request, 0, body, len, &m);
-    if (err == 0 && fd >= 0) {
-        err = fdset_append_take(&m.fds, &fd, 1);
-        fd = err == 0 ? -1 : fd;
-    }
-    close_keep_errno(fd);
+    int err = msg_make_fd_take(request, body, len, fd, &m);
     if (err < 0) {
         fail(d, new ? "new" : "old", "cannot be asked: ", strerror(-err));
     } else if (new) {
