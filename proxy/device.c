@@ -58,6 +58,22 @@ static bool can_find_successor(const struct device *d)
            successor_is_open(d);
 }
 
+/* Anew, if it is running already. */
+static void start_timer(struct device *d, ev_timer *w, double seconds)
+{
+    ev_timer_stop(d->loop, w);
+    ev_timer_set(w, seconds, 0);
+    ev_timer_start(d->loop, w);
+}
+
+/* Unless it is over sooner anyway. */
+static void start_timer_at_most(struct device *d, ev_timer *w, double seconds)
+{
+    if (!ev_is_active(w) || ev_timer_remaining(d->loop, w) > seconds) {
+        start_timer(d, w, seconds);
+    }
+}
+
 /* ---- traces ---- */
 
 static enum trace_wire wire_of_side(const struct device *d, const struct side *s)
@@ -232,23 +248,11 @@ static void on_pause_over(struct ev_loop *loop, ev_timer *w, int events)
     }
 }
 
-/* One that is kept has its turn at the end of the pause. */
-static void pause_at_most(struct device *d, double seconds)
-{
-    if (!ev_is_active(&d->pause) || ev_timer_remaining(d->loop, &d->pause) > seconds) {
-        ev_timer_stop(d->loop, &d->pause);
-        ev_timer_set(&d->pause, seconds, 0);
-        ev_timer_start(d->loop, &d->pause);
-    }
-}
-
 static void lengthen_pause(struct device *d)
 {
     d->pause_s = d->pause_s == 0 ? PAUSE_FIRST_S : d->pause_s * 2;
     d->pause_s = d->pause_s < PAUSE_MOST_S ? d->pause_s : PAUSE_MOST_S;
-    ev_timer_stop(d->loop, &d->pause);
-    ev_timer_set(&d->pause, d->pause_s, 0);
-    ev_timer_start(d->loop, &d->pause);
+    start_timer(d, &d->pause, d->pause_s);
 }
 
 /* Peers that we look for ourselves are not asked again at once when nothing comes of it: a refusal
@@ -422,8 +426,7 @@ static bool survive_loss(struct device *d)
         lengthen_pause(d);
     }
     if (d->options.hold_for >= 0) {
-        ev_timer_set(&d->hold, d->options.hold_for, 0);
-        ev_timer_start(d->loop, &d->hold);
+        start_timer(d, &d->hold, d->options.hold_for);
     }
     if (log_limit_pass(&d->holds, monotonic_s(), &suppressed)) {
         log_info(d->options.name, NULL, "is held until a back-end comes");
@@ -506,9 +509,7 @@ void device_end(struct device *d, struct side *side, enum ending ending, const c
     double hold = !front_waits ? 0 : d->pause_s < HOLD_MOST_S ? d->pause_s : HOLD_MOST_S;
     /* Messages that are whole in hand still go; the caller may stand in one of the sides, so the
      * rest happens in a turn of its own. */
-    ev_timer_stop(d->loop, &d->linger);
-    ev_timer_set(&d->linger, is_sending(d) ? LINGER_S : hold, 0);
-    ev_timer_start(d->loop, &d->linger);
+    start_timer(d, &d->linger, is_sending(d) ? LINGER_S : hold);
 }
 
 /* ---- a back-end takes its place ---- */
@@ -699,9 +700,7 @@ static void tell_next(struct device *d, enum successor_state state)
 static void begin_hurry(struct device *d)
 {
     double seconds = d->options.answer_within > 0 ? d->options.answer_within : GREETING_S;
-    ev_timer_stop(d->loop, &d->hurry);
-    ev_timer_set(&d->hurry, seconds, 0);
-    ev_timer_start(d->loop, &d->hurry);
+    start_timer(d, &d->hurry, seconds);
 }
 
 /* The successor has been checked. False when there is nothing to do with it now. */
@@ -824,7 +823,7 @@ static void look_for_peers(struct device *d)
     bool now = d->wire.alone || standby || front_is_open(d) ? !live || standby : early && may;
     if (d->next_back >= 0 && has_place(d)) {
         stop_seeking(d); /* one that has waited comes first */
-        pause_at_most(d, ev_is_active(&d->pause) ? HOLD_MOST_S : 0);
+        start_timer_at_most(d, &d->pause, ev_is_active(&d->pause) ? HOLD_MOST_S : 0);
     } else if (!successor_is_open(d) && (now || switch_is_on(d))) {
         seek_successor(d);
     } else if (wanted && !standby) {
@@ -865,9 +864,7 @@ static void on_settled(struct ev_loop *loop, ev_timer *w, int events)
 
 static void settle_in(struct device *d, double seconds)
 {
-    ev_timer_stop(d->loop, &d->settle);
-    ev_timer_set(&d->settle, seconds, 0);
-    ev_timer_start(d->loop, &d->settle);
+    start_timer(d, &d->settle, seconds);
 }
 
 void device_settle(struct device *d)
@@ -981,8 +978,7 @@ static void begin_patience(struct device *d, double seconds)
 {
     ev_timer_stop(d->loop, &d->patience);
     if (d->options.wait >= 0 && !d->wire.open) {
-        ev_timer_set(&d->patience, seconds, 0);
-        ev_timer_start(d->loop, &d->patience);
+        start_timer(d, &d->patience, seconds);
     }
 }
 
@@ -1063,11 +1059,7 @@ static bool wait_behind_mute(struct device *d, int fd, size_t place)
     d->next_back = fd;
     d->next_back_place = place;
     double left = d->next.since + MUTE_S - monotonic_s();
-    if (!ev_is_active(&d->hurry) || left < ev_timer_remaining(d->loop, &d->hurry)) {
-        ev_timer_stop(d->loop, &d->hurry);
-        ev_timer_set(&d->hurry, left > 0 ? left : 0, 0);
-        ev_timer_start(d->loop, &d->hurry);
-    }
+    start_timer_at_most(d, &d->hurry, left > 0 ? left : 0);
     return true;
 }
 
@@ -1078,7 +1070,7 @@ static void keep_back(struct device *d, int fd, size_t place)
     d->next_back = fd;
     d->next_back_place = place;
     if (ev_is_active(&d->pause)) {
-        pause_at_most(d, HOLD_MOST_S);
+        start_timer_at_most(d, &d->pause, HOLD_MOST_S);
     }
 }
 
@@ -1261,9 +1253,7 @@ static void wire_drained(struct relay *r)
     if (!d->closing) {
         device_advance(d);
     } else if (!is_sending(d)) {
-        ev_timer_stop(d->loop, &d->linger);
-        ev_timer_set(&d->linger, 0, 0);
-        ev_timer_start(d->loop, &d->linger);
+        start_timer(d, &d->linger, 0);
     }
 }
 
