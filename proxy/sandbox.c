@@ -81,17 +81,16 @@ static int limit_files(struct sandbox *s, char *why, size_t why_len)
     if (SANITIZED) {
         add_folder(s, "/", FOLDER_TO_READ);
     }
-    int version = sandbox_files_version();
-    int err = sandbox_files_limit(s->folders, s->n_folders, &which);
-    if (err < 0 && which != NULL) {
+    int result = sandbox_files_limit(s->folders, s->n_folders, &which);
+    if (result < 0 && which != NULL) {
         snprintf(why, why_len, "%s: %s (sockets and traces must be in folders that are there)",
-                 which, strerror(-err));
-        return err;
+                 which, strerror(-result));
+        return result;
     }
-    if (err < 0) {
-        return miss(s, "Landlock", err, why, why_len);
+    if (result < 0) {
+        return miss(s, "Landlock", result, why, why_len);
     }
-    s->landlock = version;
+    s->landlock = result;
     return 0;
 }
 

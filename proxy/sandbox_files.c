@@ -52,7 +52,8 @@ static const uint64_t rights[] = {
     [FOLDER_TO_READ] = READ_FILE | READ_FOLDER,
 };
 
-int sandbox_files_version(void)
+/* 0: none. */
+static int version_here(void)
 {
     long version = syscall(SYS_landlock_create_ruleset, NULL, 0, ASK_VERSION);
     return version > 0 ? (int)version : 0;
@@ -71,7 +72,7 @@ static int add_folder(int ruleset, const struct sandbox_folder *f, uint64_t gove
 
 int sandbox_files_limit(const struct sandbox_folder *folders, size_t n, const char **ret_which)
 {
-    int version = sandbox_files_version();
+    int version = version_here();
     size_t k = ARRAY_SIZE(versions) - 1;
     *ret_which = NULL;
     if (version == 0) {
@@ -96,5 +97,5 @@ int sandbox_files_limit(const struct sandbox_folder *folders, size_t n, const ch
             return err;
         }
     }
-    return syscall(SYS_landlock_restrict_self, ruleset, 0) < 0 ? -errno : 0;
+    return syscall(SYS_landlock_restrict_self, ruleset, 0) < 0 ? -errno : version;
 }

@@ -17,8 +17,6 @@ struct sandbox_folder {
     enum folder_use use;
 };
 
-/* The version of Landlock that the kernel has; 0: none. */
-int sandbox_files_version(void);
-/* For this thread and those that it makes, for good: nothing but these folders. 0, or -errno with the
- * folder that is to blame, or NULL, in *ret_which. */
+/* For this thread and those that it makes, for good: nothing but these folders. The version of Landlock
+ * that the kernel has, or -errno with the folder that is to blame, or NULL, in *ret_which. */
 int sandbox_files_limit(const struct sandbox_folder *folders, size_t n, const char **ret_which);
