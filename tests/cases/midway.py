@@ -56,12 +56,9 @@ def failure_said_once(t):
     check(len([e for e in client(t).events if e["event"] == "SWITCH_FAILED"]) == 1, "said again")
 
 
-@case(repeat=0)
-def old_lost_region_told(t):
-    """The old one is lost when the new one has got a region of its own: that is the device's region
-    from then on."""
-    guest_ = running(t, rings=2)
-    guest_.say(Front.SET_INFLIGHT_FD, wire.inflight(2), [t.memfd()])
+def old_lost(t, guest_):
+    """A switch whose new one halts at the first kick, and whose old one is lost then: (new one, its
+    listener, who has ordered it, it may go on)."""
     old = robot_of(t, guest_, {0: 1, 1: 2})
     listener, path = listener_at(t, "new")
     at, there, go = halts_at(Front.SET_VRING_KICK)
@@ -71,6 +68,16 @@ def old_lost_region_told(t):
     check(there.wait(PATIENCE), "not reached")
     old.leave()
     until(lambda: status(t)["restarts"]["held"] == 1, "the loss")
+    return new, listener, asker, go
+
+
+@case(repeat=0)
+def old_lost_region_told(t):
+    """The old one is lost when the new one has got a region of its own: that is the device's region
+    from then on."""
+    guest_ = running(t, rings=2)
+    guest_.say(Front.SET_INFLIGHT_FD, wire.inflight(2), [t.memfd()])
+    new, listener, asker, go = old_lost(t, guest_)
     go.set()
     done(asker.hear())
     new.heard(Front.SET_STATUS)
@@ -96,15 +103,7 @@ def old_lost_front_speaks(t, word):
     """The old one is lost while the new one is being told the rings: what the front-end says then
     waits, and the new one hears of it."""
     guest_ = running(t, rings=2)
-    old = robot_of(t, guest_, {0: 1, 1: 2})
-    listener, path = listener_at(t, "new")
-    at, there, go = halts_at(Front.SET_VRING_KICK)
-    new = Robot(t, "new", guest_.offer, listener=listener, at=at)
-    asker = Client(t, t.control)
-    order(asker, path)
-    check(there.wait(PATIENCE), "not reached")
-    old.leave()
-    until(lambda: status(t)["restarts"]["held"] == 1, "the loss")
+    new, listener, asker, go = old_lost(t, guest_)
     guest_.model.rebase({0: 1, 1: 2})
     request, payload, fds = word(t)
     guest_.front.send(request, payload, wire.NEED_REPLY, fds, lost=True)

@@ -151,12 +151,9 @@ def admit_standby(t, listener, offered):
     return standby
 
 
-@case(repeat=0)
-def trace_of_a_standby(t):
-    """Beside the live back-end it is on a wire of its own; when it has taken over, it is the
-    back-end. What passes is in two records that follow each other all the same."""
-    path = t.path("trace")
-    listener = start_with_standby(t, "--trace", path)
+def beside_a_standby(t, *options):
+    """(front-end, back-end, prepared standby, what both offer)"""
+    listener = start_with_standby(t, *options)
     offered = bits(0, 32)
     front, back = t.pair()
     t.links.clear()
@@ -165,6 +162,15 @@ def trace_of_a_standby(t):
     t.tell(front, back, Front.SET_FEATURES, u64(offered))
     standby = admit_standby(t, listener, offered)
     t.shim.said("standby: is prepared")
+    return front, back, standby, offered
+
+
+@case(repeat=0)
+def trace_of_a_standby(t):
+    """Beside the live back-end it is on a wire of its own; when it has taken over, it is the
+    back-end. What passes is in two records that follow each other all the same."""
+    path = t.path("trace")
+    front, back, standby, offered = beside_a_standby(t, "--trace", path)
     t.tell(front, back, Front.SET_FEATURES, u64(bits(32)))
     standby.expect(Front.SET_FEATURES, payload=u64(bits(32)), own=True)
     back.close()
@@ -201,15 +207,7 @@ def trace_of_a_standby(t):
 def trace_begun_beside_a_standby(t):
     """It may begin when the standby is there already, and has its end too."""
     path, control = t.path("trace"), t.path("ctl")
-    listener = start_with_standby(t, "--control", control)
-    offered = bits(0, 32)
-    front, back = t.pair()
-    t.links.clear()
-    t.ask(front, back, Front.GET_FEATURES, answer=u64(offered))
-    t.tell(front, back, Front.SET_OWNER)
-    t.tell(front, back, Front.SET_FEATURES, u64(offered))
-    standby = admit_standby(t, listener, offered)
-    t.shim.said("standby: is prepared")
+    front, back, standby, _ = beside_a_standby(t, "--control", control)
     status, out, err = command("ctl", control, "trace", "start", path)
     check(status == 0, f"no trace: {out}{err}")
     t.tell(front, back, Front.SET_FEATURES, u64(bits(32)))
